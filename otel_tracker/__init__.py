@@ -1,0 +1,1 @@
+"""Track executions as OpenTelemetry spans."""

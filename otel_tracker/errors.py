@@ -1,0 +1,35 @@
+"""The error tree of the library.
+
+TrackerError
+├── ConfigurationError      a caller's argument is wrong; raised at set-up, never while tracking
+├── CursorError             a page cursor that this store did not make
+└── StorageError
+    ├── StorageUnavailableError   the store cannot be reached or is locked, full, read-only: try again later
+    └── StorageSchemaError        the store is reachable and its tables are not ours
+"""
+
+from __future__ import annotations
+
+
+class TrackerError(Exception):
+    """Anything the library raises on purpose."""
+
+
+class ConfigurationError(TrackerError, ValueError):
+    """A setting is wrong. The message says which value, why, and what to write instead."""
+
+
+class CursorError(TrackerError, ValueError):
+    """A page cursor is not one that the store gave out."""
+
+
+class StorageError(TrackerError):
+    """The store did not do what it was asked."""
+
+
+class StorageUnavailableError(StorageError):
+    """The store cannot serve now; the same call may succeed later. Nothing of the batch is lost: keep it, retry it."""
+
+
+class StorageSchemaError(StorageError):
+    """The store's tables do not fit this version; retrying does not help."""

@@ -1,0 +1,72 @@
+"""What a store can do, split by who needs it. Implementations are synchronous and thread-safe.
+
+Every method raises `StorageUnavailableError` when the store cannot serve now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
+from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
+
+
+class RecordWriter(Protocol):
+    """Takes rows in any order, any number of times."""
+
+    def write(self, rows: Sequence[Row]) -> WriteResult:
+        """Keep each row's best-ranked version, in one transaction; idempotent.
+
+        A row that the database refuses is stored sanitised and named in `WriteResult.rejected`; it never takes the
+        rest of the batch along.
+        """
+        ...
+
+
+class RecordReader(Protocol):
+    """Answers questions about the history; never writes."""
+
+    def get(self, execution_id: str) -> ExecutionRecord | None:
+        """The whole record, or None."""
+        ...
+
+    def spans(self, execution_id: str) -> list[SpanRecord]:
+        """The execution's stored child spans, by start time."""
+        ...
+
+    def page(self, request: PageRequest) -> Page:
+        """A page of the history, newest first. Raises `CursorError` for a foreign cursor."""
+        ...
+
+    def stats(self, request: StatsRequest) -> ExecutionStats:
+        """Counts and durations of a period."""
+        ...
+
+    def info(self) -> StorageInfo:
+        """The store's kind, place, size and bounds."""
+        ...
+
+
+class Maintenance(Protocol):
+    """Keeps the store healthy."""
+
+    def ping(self) -> None:
+        """Return when the store can be read and written; raise `StorageUnavailableError` otherwise."""
+        ...
+
+    def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
+        """Delete finished executions that started before that nanosecond, in small paced batches, children with them."""
+        ...
+
+    def interrupt(self, instance_id: str, *, now: int) -> int:
+        """End what `instance_id` left pending or running as failed, `error_type` interrupted; says how many."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection. Safe to call twice."""
+        ...
+
+
+class ExecutionStore(RecordWriter, RecordReader, Maintenance, Protocol):
+    """A whole store."""

@@ -1,0 +1,81 @@
+"""What a reader can be asked, as one struct: parsed at the edge, compiled to SQL in `storage.query`. Pure values.
+
+Sequences are tuples so that a query is hashable. Empty means "no such filter".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from otel_tracker.record import ExecutionRecord, Status
+
+TOTAL_IS_EXACT_UP_TO = 10_000
+"""Counting stops here: a page of a big history must not cost a scan of it."""
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions; all given conditions must hold."""
+
+    plugins: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    error_types: tuple[str, ...] = ()
+    trace_id: str = ""
+    delivery_id: str = ""
+    started_from: int | None = None
+    """Nanoseconds since the epoch, inclusive."""
+    started_before: int | None = None
+    """Nanoseconds since the epoch, exclusive."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Pairs of a tag's name and its exact value."""
+
+
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the history, newest first (by start time, then id)."""
+
+    filter: ExecutionFilter = ExecutionFilter()
+    limit: int = 50
+    offset: int = 0
+    """Rows to leave out; 0 where `cursor` is given."""
+    cursor: str = ""
+    """`next_cursor` of the page before, or empty for the first page."""
+    with_payloads: bool = True
+    """False: input, output, logs, traceback and metadata stay empty and their table is never read."""
+    with_total: bool = True
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page. `total` counts the matches of the filter up to `TOTAL_IS_EXACT_UP_TO`."""
+
+    executions: list[ExecutionRecord]
+    total: int
+    total_is_exact: bool
+    """False: there are more than `total`."""
+    next_cursor: str
+    """Opaque; empty on the last page."""
+
+
+class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The executions started in `[started_from, started_before)`, of one plugin or of all (`plugin` empty)."""
+
+    started_from: int
+    started_before: int
+    plugin: str = ""
+
+
+class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a batch; `stored + unchanged + len(rejected)` is its length."""
+
+    stored: int
+    """Rows inserted or updated."""
+    unchanged: int
+    """Rows that the store already knew, or knew better."""
+    rejected: tuple[tuple[int, str], ...] = ()
+    """Index in the batch, and why: the row was stored sanitised where possible, and belongs into the dead letters."""
+
+
+class PruneResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retention run removed."""
+
+    deleted: int
+    """Executions, without counting their children."""
+    freed_bytes: int
