@@ -13,6 +13,7 @@ import msgspec
 
 # Ours.
 EXECUTION_ID: Final = "otel_tracker.execution.id"
+PARENT_EXECUTION_ID: Final = "otel_tracker.execution.parent_id"
 PLUGIN_NAME: Final = "otel_tracker.plugin.name"
 STATUS: Final = "otel_tracker.status"
 INPUT: Final = "otel_tracker.input"
@@ -53,6 +54,13 @@ class Attribute(msgspec.Struct, frozen=True):
 ATTRIBUTES: Final = (
     Attribute(
         EXECUTION_ID, "string", "Id of the record, a UUIDv7", "0199f2b0-6d5e-7c1a-9f00-3f1c5f6a7b8c", at_start=True
+    ),
+    Attribute(
+        PARENT_EXECUTION_ID,
+        "string",
+        "On a child span: the execution it belongs to",
+        "0199f2b0-6d5e-7c1a-9f00-3f1c5f6a7b8c",
+        at_start=True,
     ),
     Attribute(PLUGIN_NAME, "string", "The plugin, or the tracked function's name", "github_push", at_start=True),
     Attribute(STATUS, "string", "How it ended: completed, failed, timeout, canceled", "completed", at_start=False),

@@ -5,11 +5,13 @@ Every method raises `StorageUnavailableError` when the store cannot serve now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
-from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
+    from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
 
 
 class RecordWriter(Protocol):
@@ -56,7 +58,7 @@ class Maintenance(Protocol):
         ...
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
-        """Delete finished executions that started before that nanosecond, in small paced batches, children with them."""
+        """Delete finished executions that started before that nanosecond, children with them, in paced batches."""
         ...
 
     def interrupt(self, instance_id: str, *, now: int) -> int:

@@ -1,1 +1,1 @@
-"""Placeholder, written next."""
+"""REST: the history, the statistics, the plugins, and the health of the bridge."""

@@ -1,1 +1,1 @@
-"""Placeholder, written next."""
+"""Plugins: found as files, imported and run in worker processes (or threads), reloaded when they change."""

@@ -1,1 +1,42 @@
-"""Where records are kept."""
+"""Where records are kept: `open_store(url)` gives an `ExecutionStore`.
+
+In: a database URL, rows, questions. Out: answers as the structs of `otel_tracker.record` and `otel_tracker.query`.
+It knows no spans and no web server, and is not imported by `from otel_tracker import track`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_tracker.storage.dialects import dialect_from_url
+from otel_tracker.storage.engine import Database
+from otel_tracker.storage.store import SqlStore
+
+if TYPE_CHECKING:
+    from otel_tracker.ports import ExecutionStore
+
+__all__ = ["open_store"]
+
+
+def open_store(
+    url: str, *, max_connections: int = 10, enable_wal: bool = True, enable_foreign_keys: bool = True
+) -> ExecutionStore:
+    """Open the store, making folder, file and tables where absent.
+
+    Example: `open_store("sqlite:////var/lib/bridge/executions.db")`; three slashes for a relative path.
+
+    Args:
+        url: A SQLAlchemy URL; today `sqlite`.
+        max_connections: Readers at the same time; one writer comes on top.
+        enable_wal: Readers and the writer do not wait for each other. Off only where the file system cannot do it.
+        enable_foreign_keys: Let the database watch that payloads and tags have their execution.
+
+    Raises:
+        ConfigurationError: The URL names no database that we know.
+        StorageUnavailableError: It cannot be opened now.
+        StorageSchemaError: It is reachable and not ours.
+    """
+    dialect = dialect_from_url(
+        url, max_connections=max_connections, enable_wal=enable_wal, enable_foreign_keys=enable_foreign_keys
+    )
+    return SqlStore(Database(dialect))

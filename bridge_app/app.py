@@ -1,0 +1,193 @@
+"""The composition root: a Config becomes a running application. Nothing is wired anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uuid_utils
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+
+from bridge_app.api import system
+from bridge_app.api.executions import ExecutionsController
+from bridge_app.auth import TokenMiddleware
+from bridge_app.daemons import Daemon
+from bridge_app.history import History
+from bridge_app.metrics import Metrics
+from bridge_app.plugins.calls import Isolation, RunnerSettings
+from bridge_app.plugins.runner import PluginRunner
+from bridge_app.problem_handlers import exception_handlers
+from bridge_app.version import VERSION
+from bridge_app.webhooks import Bridge, receive
+from otel_tracker import configure
+from otel_tracker.storage import open_store
+from otel_tracker.tracking import CaptureSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from bridge_app.config import Config
+    from otel_tracker.ports import ExecutionStore
+    from otel_tracker.provider import Configured
+
+logger = logging.getLogger("bridge_app.app")
+
+
+class Application:
+    """One bridge: its parts, in the order in which they start and, reversed, stop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        tracking = config.execution_tracking
+        instance_id = str(uuid_utils.uuid7())
+        self.history = _history(config, instance_id) if tracking.enabled else None
+        self.tracking: Configured | None = None
+        if self.history:
+            self.tracking = configure(
+                self.history.spooled,
+                service_name="webhook-bridge",
+                settings=capture_settings(config),
+                instance_id=instance_id,
+                shutdown_on_exit=False,
+            )
+        self.runner = PluginRunner(runner_settings(config))
+        self.bridge = Bridge(
+            runner=self.runner,
+            tracker=self.tracking.tracker if self.tracking else None,
+            history=self.history,
+            durability=tracking.durability,
+        )
+        self.metrics = Metrics(
+            bridge=self.bridge,
+            history=self.history,
+            processor=self.tracking.processor if self.tracking else None,
+        )
+        self._cleanup: Daemon | None = None
+
+    def begin_stop(self) -> None:
+        """Readiness goes 503 and new deliveries are refused; those in flight go on."""
+        self.bridge.is_stopping = True
+
+    def asgi(self) -> Litestar:
+        """The Litestar application."""
+        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.show_plugin]
+        return Litestar(
+            route_handlers=[
+                Router("/api/v1", route_handlers=api),
+                Router("/api/latest", route_handlers=api, include_in_schema=False),
+                system.health,
+                system.live,
+                system.metrics,
+            ],
+            state=State({"bridge": self.bridge, "history": self.history, "metrics": self.metrics}),
+            lifespan=[self._lifespan],
+            exception_handlers=exception_handlers(),
+            openapi_config=OpenAPIConfig(title="Webhook bridge", version=VERSION, path="/schema"),
+            request_max_body_size=self.config.server.max_body_bytes,
+            logging_config=None,
+            middleware=[lambda app: TokenMiddleware(app, token=self.config.auth.token)]
+            if self.config.auth.token
+            else [],
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self._start()
+        try:
+            yield
+        finally:
+            await self._stop()
+
+    async def _start(self) -> None:
+        if self.history:
+            self.history.answers.bind(asyncio.get_running_loop())
+            await asyncio.to_thread(self.history.start)
+            self._cleanup = Daemon(
+                "retention",
+                interval_seconds=self.config.execution_tracking.cleanup_interval,
+                act=_pruner(self.history),
+            )
+            self._cleanup.start()
+            logger.info("Execution cleanup worker started")
+        await self.runner.start()
+        # What start-up made stays for good; scanning it again and again costs tails of tens of milliseconds.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+
+    async def _stop(self) -> None:
+        self.begin_stop()
+        await self.runner.stop(self.config.server.shutdown_grace_seconds)
+        if self._cleanup:
+            self._cleanup.stop()
+        if self.history:
+            await asyncio.to_thread(self.history.close)
+        if self.tracking:
+            self.tracking.shutdown()
+        self.metrics.close()
+
+
+def _pruner(history: History) -> Callable[[], object]:
+    return lambda: history.prune(now=time.time_ns())
+
+
+def _history(config: Config, instance_id: str) -> History:
+    tracking = config.execution_tracking
+    return History(
+        open_store=store_opener(config),
+        spool_root=config.spool_directory(),
+        spool_max_bytes=tracking.spool.max_bytes,
+        sync=tracking.durability == "disk",
+        instance_id=instance_id,
+        retention_days=config.retention_days(),
+    )
+
+
+def store_opener(config: Config) -> Callable[[], ExecutionStore]:
+    """What opens the configured store; raises StorageError where it cannot."""
+    selected = config.storage.sqlite
+    return lambda: open_store(
+        config.storage_url(),
+        max_connections=config.storage.selected.max_connections,
+        enable_wal=selected.enable_wal,
+        enable_foreign_keys=selected.enable_foreign_keys,
+    )
+
+
+def capture_settings(config: Config) -> CaptureSettings:
+    """What of an execution is kept."""
+    tracking = config.execution_tracking
+    return CaptureSettings(
+        track_input=tracking.track_input,
+        track_output=tracking.track_output,
+        track_errors=tracking.track_errors,
+        max_input_size=tracking.max_input_size,
+        max_output_size=tracking.max_output_size,
+        redact_keys=tracking.redact_keys,
+    )
+
+
+def runner_settings(config: Config) -> RunnerSettings:
+    """How plugins run."""
+    plugins = config.plugins
+    options = {"python": plugins.python} if plugins.python else {}
+    return RunnerSettings(
+        directories=tuple(Path(one) for one in plugins.directories),
+        timeout_seconds=plugins.timeout_seconds,
+        isolation=Isolation(plugins.isolation),
+        workers=plugins.workers,
+        max_queue=plugins.max_queue,
+        max_memory_bytes=plugins.max_memory_bytes,
+        max_result_bytes=plugins.max_result_bytes,
+        max_log_bytes=plugins.max_log_bytes,
+        recycle_after=plugins.recycle_after,
+        reload_interval_seconds=plugins.reload_interval_seconds,
+        **options,
+    )

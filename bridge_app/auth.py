@@ -1,0 +1,80 @@
+"""Who may come in: the bearer token in front of everything but webhooks and health.
+
+In: a decoded URL path and the `Authorization` header. Out: yes or no; the middleware answers no with a 401 problem
+document. Open paths are an exact allow-list, so every unusual spelling of a path (`//`, `/./`, `%2e`, other case)
+asks for the token: a trick can only close a door. Never logs a token, never compares in variable time.
+Webhooks are open here because senders sign instead. Source: RFC 6750.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import TYPE_CHECKING, Final
+
+from litestar.enums import ScopeType
+
+from bridge_app.problems import MEDIA_TYPE, problem_document, problem_type_for_status
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+# One plain path segment after webhook/: no slash, no percent sign, not dots alone.
+_OPEN: Final = re.compile(
+    r"/health(?:/live|/ready)?/?|/api/(?:v1|latest)/webhook/(?!\.+/?\Z)[A-Za-z0-9._~-]{1,256}/?",
+)
+
+
+def is_open(path: str) -> bool:
+    """Whether the path needs no token. `path` is percent-decoded, as the router sees it."""
+    return _OPEN.fullmatch(path) is not None
+
+
+def is_allowed(path: str, *, authorization: bytes | None, token: str | None) -> bool:
+    """Whether a request may pass. No token set (None or empty) means that everything may.
+
+    >>> is_allowed("/api/v1/executions", authorization=b"Bearer s3cret", token="s3cret")
+    True
+    """
+    if not token or is_open(path):
+        return True
+    scheme, _, credentials = (authorization or b"").partition(b" ")
+    matches = hmac.compare_digest(credentials.strip(), token.encode())
+    return matches and scheme.lower() == b"bearer"
+
+
+class TokenMiddleware:
+    """ASGI middleware that lets a request pass or answers 401; a websocket is closed with 1008."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard one request."""
+        if scope["type"] == "lifespan":  # type: ignore[comparison-overlap]
+            await self._app(scope, receive, send)
+            return
+        given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        # Two Authorization headers are no credentials: what stands before us may have checked the other one.
+        authorization = given[0] if len(given) == 1 else None
+        if is_allowed(scope["path"], authorization=authorization, token=self._token):
+            await self._app(scope, receive, send)
+        elif scope["type"] == ScopeType.WEBSOCKET:
+            await send({"type": "websocket.close", "code": 1008, "reason": "a bearer token is required"})
+        else:
+            await _refuse(send)
+
+
+async def _refuse(send: Send) -> None:
+    body = problem_document(
+        problem_type_for_status(401),
+        detail="The token is missing or wrong: send the header 'Authorization: Bearer <auth.token>'.",
+    )
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"www-authenticate", b'Bearer realm="webhook-bridge"'),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

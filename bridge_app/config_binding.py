@@ -1,0 +1,300 @@
+"""Nodes + environment → the fields of a struct tree, each with its origin; one exact message for whatever does not fit.
+
+Knows structs and their `Meta`, no single key. A field's `Meta.description` is the expectation quoted in messages;
+`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused) or `duration` (text
+such as "1h30m", kept as seconds). Overrides: `BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from bridge_app import config_source
+from bridge_app.config_source import Node, Scalar, Sequence
+from bridge_app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PREFIX = "BRIDGE__"
+MASK = "***"
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+_REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$\{)")
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A leaf of the struct tree."""
+
+    path: str
+    type: Any
+    default: object
+    info: msgspec.inspect.Type
+    expectation: str
+    secret: bool
+    duration: bool
+    reference_only: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return PREFIX + self.path.replace(".", "__").upper()
+
+    def show(self, value: object) -> str:
+        """The value as a person would write it; a secret that is set is masked."""
+        if self.secret and value:
+            return MASK
+        if self.duration and isinstance(value, int):
+            return format_duration(value)
+        return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
+
+
+def fields(struct: type[msgspec.Struct], *, prefix: str = "") -> Iterator[Field]:
+    """Every leaf below `struct`, in the order of declaration."""
+    for item in msgspec.structs.fields(struct):
+        path = f"{prefix}{item.encode_name}"
+        if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
+            yield from fields(item.type, prefix=f"{path}.")
+        else:
+            yield _leaf(path, item)
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of "24h", "90m", "30s", "7d" or "1h30m". Raises `ValueError` for anything else."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration")
+    return sum(int(number or 0) * seconds for number, seconds in zip(match.groups(), _UNITS.values(), strict=True))
+
+
+def format_duration(seconds: int) -> str:
+    """The shortest text that `parse_duration` reads back: whole hours stay hours, so a day is "24h"."""
+    if seconds % 86_400 == 0 and seconds > 86_400:
+        return f"{seconds // 86_400}d"
+    parts = (("h", seconds // 3600), ("m", seconds % 3600 // 60), ("s", seconds % 60))
+    return "".join(f"{number}{unit}" for unit, number in parts if number) or "0s"
+
+
+@dataclass(slots=True, kw_only=True)
+class Binder:
+    """One load: the file's name, the environment, and the origins found so far."""
+
+    file: str
+    short_file: str
+    environ: Mapping[str, str] = field(repr=False)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def bind(self, struct: type[_S], root: config_source.Mapping) -> _S:
+        """The whole tree. Raises `ConfigError` for the first thing that does not fit."""
+        self._refuse_unknown_variables(struct)
+        return self._struct(struct, node=root, line=root.line, prefix="")
+
+    def _refuse_unknown_variables(self, struct: type[msgspec.Struct]) -> None:
+        known = [leaf.variable for leaf in fields(struct)]
+        for name in sorted(self.environ):
+            if name.startswith(PREFIX) and name not in known:
+                raise ConfigError(f"environment {name}: no such setting{_nearest(name.upper(), known)}")
+
+    def _struct(self, struct: type[_S], *, node: Node | None, line: int, prefix: str) -> _S:
+        entries = self._section(struct, node=node, line=line, prefix=prefix)
+        values: dict[str, Any] = {}
+        for item in msgspec.structs.fields(struct):
+            path = f"{prefix}{item.encode_name}"
+            at, child = entries.get(item.encode_name, (line, None))
+            if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
+                values[item.name] = self._struct(item.type, node=child, line=at, prefix=f"{path}.")
+            else:
+                values[item.name] = self._leaf_value(_leaf(path, item), node=child, line=at)
+        return struct(**values)
+
+    def _section(
+        self, struct: type[msgspec.Struct], *, node: Node | None, line: int, prefix: str
+    ) -> dict[str, tuple[int, Node]]:
+        if node is None or (isinstance(node, Scalar) and node.kind == "null"):
+            return {}
+        known = [item.encode_name for item in msgspec.structs.fields(struct)]
+        if not isinstance(node, config_source.Mapping):
+            kind = "a list" if isinstance(node, Sequence) else "a single value"
+            where = f"{prefix.rstrip('.')} is {kind} ({self.file}, line {line})"
+            raise ConfigError(f"{where}: expected a section with the keys {', '.join(known)}")
+        for key, (at, _) in node.entries.items():
+            if key not in known:
+                hint = _nearest(key, known)
+                raise ConfigError(f"{prefix}{key} ({self.file}, line {at}): no such key{hint}")
+        return node.entries
+
+    def _leaf_value(self, leaf: Field, *, node: Node | None, line: int) -> object:
+        if leaf.variable in self.environ:
+            self.origins[leaf.path] = f"environment {leaf.variable}"
+            return self._from_text(leaf, self.environ[leaf.variable], where=f"environment {leaf.variable}")
+        if node is None:
+            self.origins[leaf.path] = "default"
+            return leaf.default
+        self.origins[leaf.path] = f"{self.short_file} line {line}"
+        return self._from_file(leaf, node, where=f"{self.file}, line {line}")
+
+    def _from_file(self, leaf: Field, node: Node, *, where: str) -> object:
+        if isinstance(node, Scalar):
+            text = self._resolve(leaf, node.text, where=where)
+            literal = node.text != "" and not re.fullmatch(r"\$\{\w+\}", node.text)
+            if leaf.reference_only and literal:
+                name = leaf.path.replace(".", "_").upper()
+                raise ConfigError(
+                    f"{leaf.path} is written into the file ({where}): expected a reference to the environment, "
+                    f'such as "${{{name}}}", or the variable {leaf.variable}'
+                )
+            if text != node.text:
+                return self._from_text(leaf, text, where=where, shown=node.text)
+        if isinstance(node, Sequence):
+            node = self._resolve_items(leaf, node, where=where)
+        return self._convert(leaf, node, where=where)
+
+    def _from_text(self, leaf: Field, text: str, *, where: str, shown: str | None = None) -> object:
+        """A value from the environment: a text field takes it as it is, anything else reads it as YAML."""
+        if isinstance(leaf.info, msgspec.inspect.StrType) or leaf.duration:
+            node: Node = Scalar(text=text, kind="str", quoted=True, line=1)
+        else:
+            node = config_source.read_text(text)
+        return self._convert(leaf, node, where=where, shown=shown)
+
+    def _resolve_items(self, leaf: Field, node: Sequence, *, where: str) -> Sequence:
+        def resolved(item: Node) -> Node:
+            if not isinstance(item, Scalar):
+                return item
+            text = self._resolve(leaf, item.text, where=where)
+            return item if text == item.text else Scalar(text=text, kind="str", quoted=True, line=item.line)
+
+        return Sequence(items=tuple(resolved(item) for item in node.items), line=node.line)
+
+    def _resolve(self, leaf: Field, text: str, *, where: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            escaped, name, malformed = match.groups()
+            if escaped:
+                return "${"
+            if malformed:
+                raise ConfigError(
+                    f"{leaf.path} ({where}) holds a reference without a proper name: expected ${{NAME}}, with letters, "
+                    "digits and _; write $${ for a literal ${"
+                )
+            if name not in self.environ:
+                raise ConfigError(f"{leaf.path} refers to ${{{name}}} ({where}): {name} is not in the environment")
+            return self.environ[name]
+
+        return _REFERENCE.sub(value, text)
+
+    def _convert(self, leaf: Field, node: Node, *, where: str, shown: str | None = None) -> object:
+        try:
+            value = _builtin(leaf, node)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError("a finite number is needed")  # noqa: TRY301 - one exit for the bad case
+            return msgspec.convert(value, leaf.type)
+        except (ValueError, msgspec.ValidationError) as error:
+            hint = "" if isinstance(error, msgspec.ValidationError) else f" ({error})"
+            is_what = MASK if leaf.secret else _shown(node, shown)
+            close = _nearest_choice(leaf, shown or node.text) if isinstance(node, Scalar) else ""
+            raise ConfigError(f"{leaf.path} is {is_what} ({where}): expected {leaf.expectation}{hint}{close}") from None
+
+
+def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
+    info = msgspec.inspect.type_info(item.type)
+    extra: dict[str, Any] = {}
+    expectation = ""
+    if isinstance(info, msgspec.inspect.Metadata):
+        extra = info.extra or {}
+        expectation = str((info.extra_json_schema or {}).get("description", ""))
+        info = info.type
+    return Field(
+        path=path,
+        type=item.type,
+        default=item.default,
+        info=info,
+        expectation=expectation or _expectation(info),
+        secret=bool(extra.get("secret")),
+        duration=bool(extra.get("duration")),
+        reference_only=bool(extra.get("reference_only")),
+    )
+
+
+def _expectation(info: msgspec.inspect.Type) -> str:
+    match info:
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.LiteralType(values=values):
+            return f"one of {', '.join(str(value) for value in values)}"
+        case _:
+            return "a text"
+
+
+def _choices(leaf: Field) -> list[str]:
+    return [str(value) for value in leaf.info.values] if isinstance(leaf.info, msgspec.inspect.LiteralType) else []
+
+
+def _builtin(leaf: Field, node: Node) -> object:
+    """The node as a plain value for this field; `ValueError` carries a hint where YAML sets a trap."""
+    match node:
+        case config_source.Mapping():
+            raise ValueError("not a section")
+        case Sequence(items=items):
+            return [_text_or_value(item) if isinstance(item, Scalar) else _builtin(leaf, item) for item in items]
+        case Scalar() if _choices(leaf) or leaf.duration:
+            return _word(leaf, node)
+        case Scalar() if isinstance(leaf.info, msgspec.inspect.StrType):
+            return _text_or_value(node)
+    value = config_source.scalar_value(node)
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9][0-9.]*([eE][-+]?[0-9]+)?", value.strip()):
+        raise ValueError("remove the quotes" if node.quoted else "YAML reads this as text; write the digits out")
+    return value
+
+
+def _word(leaf: Field, node: Scalar) -> object:
+    if not leaf.duration:
+        return node.text
+    if node.kind != "str":
+        raise ValueError("the unit is missing")
+    try:
+        return parse_duration(node.text)
+    except ValueError:  # its message repeats the value, which may come from a reference
+        raise ValueError("units are d, h, m and s") from None
+
+
+def _text_or_value(node: Scalar) -> object:
+    if node.kind == "str":
+        if any("\ud800" <= character <= "\udfff" for character in node.text):
+            raise ValueError("half of a surrogate pair, or bytes that are not UTF-8")
+        return node.text
+    readings = {"bool": "true or false", "null": "nothing"}
+    raise ValueError(f"YAML reads this as {readings.get(node.kind, 'a number')}; put it in quotes")
+
+
+def _shown(node: Node, shown: str | None) -> str:
+    match node:
+        case Scalar(kind="null", text=text) if not (shown or text):
+            return "empty"
+        case Scalar(kind=kind, text=text):
+            text = text if shown is None else shown
+            short = text if len(text) <= 80 else text[:77] + "..."
+            return repr(short) if kind == "str" or shown else short
+        case Sequence():
+            return "a list"
+        case _:
+            return "a section"
+
+
+def _nearest_choice(leaf: Field, word: str) -> str:
+    choices = {choice.lower(): choice for choice in _choices(leaf)}
+    close = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
+    return f"; did you mean {choices[close[0]]}?" if close else ""
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}" if 0 < len(known) <= 12 else ""

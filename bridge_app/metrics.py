@@ -1,0 +1,77 @@
+"""`/metrics`: the figures of this process as OpenTelemetry instruments, read by Prometheus.
+
+The instruments observe plain counters when they are scraped, so a request pays nothing for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import REGISTRY, generate_latest
+
+from otel_tracker.failsafe import failsafe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge_app.history import History
+    from bridge_app.webhooks import Bridge
+    from otel_tracker.processor import ExecutionProcessor
+
+
+class Metrics:
+    """The instruments of one bridge."""
+
+    def __init__(self, *, bridge: Bridge, history: History | None, processor: ExecutionProcessor | None) -> None:
+        self._bridge = bridge
+        self._history = history
+        self._processor = processor
+        self._reader = PrometheusMetricReader()
+        self._provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
+        meter = self._provider.get_meter("bridge_app")
+        counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
+        counter("webhook_bridge.executions", [self._executions], unit="{execution}", description="Ended executions")
+        counter("webhook_bridge.rejected", [self._rejected], unit="{request}", description="Deliveries refused")
+        counter("webhook_bridge.tracking.failures", [self._failures], unit="{failure}", description="Tracking faults")
+        counter("otel.sdk.span.started", [self._started], unit="{span}", description="Execution spans started")
+        counter("webhook_bridge.spool.dropped", [self._dropped], unit="{record}", description="Records lost, and why")
+        gauge("webhook_bridge.running", [self._running], unit="{execution}", description="Executions running now")
+        gauge("webhook_bridge.spool.size", [self._spool_bytes], unit="By", description="Bytes waiting for the store")
+        gauge("webhook_bridge.spool.age", [self._spool_age], unit="s", description="Age of the oldest waiting record")
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(REGISTRY)
+
+    def close(self) -> None:
+        """Take the instruments out of the registry."""
+        self._provider.shutdown()
+
+    def _executions(self, _: CallbackOptions) -> Iterable[Observation]:
+        totals = self._history.realtime.totals() if self._history else {}
+        return [Observation(n, {"plugin": plugin, "status": status}) for (plugin, status), n in totals.items()]
+
+    def _rejected(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(n, {"reason": reason}) for reason, n in self._bridge.rejected.items()]
+
+    def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(n, {"place": place}) for place, n in failsafe.failures.items()]
+
+    def _started(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._processor.started)] if self._processor else []
+
+    def _running(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._processor.running)] if self._processor else []
+
+    def _dropped(self, _: CallbackOptions) -> Iterable[Observation]:
+        dropped = self._history.spool_json()["dropped"] if self._history else {}
+        return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
+
+    def _spool_bytes(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._history.spool_json()["bytes"])] if self._history else []
+
+    def _spool_age(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._history.spool_json()["oldest_age_seconds"])] if self._history else []

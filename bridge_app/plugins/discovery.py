@@ -1,0 +1,101 @@
+"""Lists the plugin files of the plugin folders, and says what is odd about them. It imports and executes nothing.
+
+A plugin is `NAME.py` directly in a folder; its name matches `NAME_PATTERN`. Other Python files (`_helper.py`,
+packages) are helpers: their state is watched, because a plugin may import them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+Signature = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPlugin:
+    """A plugin file. `signature` (mtime in ns, size, inode) changes when the file does."""
+
+    name: str
+    path: Path
+    signature: Signature
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the folders hold now. `helpers` is each folder's helper files; `problems` are for people."""
+
+    plugins: dict[str, FoundPlugin]
+    helpers: dict[Path, frozenset[tuple[str, Signature]]]
+    problems: tuple[str, ...]
+
+
+def file_signature(path: Path) -> Signature | None:
+    """None where there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def discover(directories: tuple[Path, ...]) -> Listing:
+    """The first folder wins where two hold the same name; the other file is reported."""
+    plugins: dict[str, FoundPlugin] = {}
+    helpers: dict[Path, frozenset[tuple[str, Signature]]] = {}
+    problems: list[str] = []
+    for given in directories:
+        directory = given.absolute()
+        others: set[tuple[str, Signature]] = set()
+        for path in _entries(directory, problems):
+            signature = file_signature(path)
+            if signature is None:
+                problems.append(f"{path} cannot be read: a broken link, or no permission")
+            elif path.is_dir():
+                others |= _package_files(path)
+            elif not NAME_PATTERN.fullmatch(path.stem):
+                others.add((path.name, signature))
+                if not path.name.startswith("_"):
+                    problems.append(f"{path} is no plugin: its name does not match ^{NAME_PATTERN.pattern}$")
+            elif path.stem in plugins:
+                problems.append(f"{path} is not served: {plugins[path.stem].path} has the same name and comes first")
+            else:
+                plugins[path.stem] = FoundPlugin(path.stem, path, signature, _note(path, directory))
+        helpers[directory] = frozenset(others)
+    return Listing(plugins, helpers, tuple(problems))
+
+
+def _entries(directory: Path, problems: list[str]) -> list[Path]:
+    try:
+        with os.scandir(directory) as entries:
+            names = sorted(e.name for e in entries if e.name.endswith(".py") or _is_package(e))
+    except OSError as error:
+        problems.append(
+            f"plugin folder {directory} cannot be read: {error.strerror}; make it, or correct plugins.directories"
+        )
+        return []
+    return [directory / name for name in names]
+
+
+def _is_package(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith((".", "__")) and entry.is_dir()
+
+
+def _package_files(directory: Path) -> set[tuple[str, Signature]]:
+    found = ((str(path), file_signature(path)) for path in sorted(directory.glob("*.py"))[:1000])
+    return {(name, signature) for name, signature in found if signature is not None}
+
+
+def _note(path: Path, directory: Path) -> str:
+    target = path.resolve()
+    if target.is_relative_to(directory.resolve()):
+        return ""
+    return f"a link that leads out of the plugin folder, to {target}"

@@ -1,0 +1,163 @@
+"""Errors as the outside sees them: RFC 9457 problem documents, and the one table that decides their HTTP status.
+
+In: one of our exceptions, or an HTTP status. Out: a `ProblemType` and a JSON document
+`{"type": "/problems/<slug>", "title", "status", "detail", ...}`. `type` is stable: programs may switch on it.
+Never does I/O, never puts a traceback or an unexpected exception's text into a document, knows no web framework
+(`problem_handlers` joins this to Litestar). Source: RFC 9457.
+
+EdgeError
+├── BodyError                    the body cannot be read as what it says it is
+│   └── UnsupportedBodyError     a media type or charset that is not read here
+├── FieldError                   a parameter is wrong; names the field
+├── NotFoundError                the named thing does not exist
+├── PayloadTooLargeError         more bytes than the limit
+└── UnavailableError             it would work later; says when to come back
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from otel_tracker.errors import CursorError, StorageSchemaError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class EdgeError(Exception):
+    """A request that is refused on purpose; its text is written for the sender."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BodyError(EdgeError):
+    """The request body cannot be read as its content type."""
+
+
+class UnsupportedBodyError(BodyError):
+    """The body is of a media type or charset that the bridge does not read."""
+
+
+class FieldError(EdgeError):
+    """A parameter's value is wrong. `field` is its name as the sender wrote it."""
+
+    def __init__(self, detail: str, *, field: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class NotFoundError(EdgeError):
+    """What the URL names does not exist."""
+
+
+class PayloadTooLargeError(EdgeError):
+    """The request has more bytes than the limit allows."""
+
+
+class UnavailableError(EdgeError):
+    """The same request may succeed after `retry_after_seconds`."""
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A kind of problem: its HTTP status, the last part of its `type`, its human title."""
+
+    status: int
+    slug: str
+    title: str
+
+
+_BY_STATUS: Final[dict[int, ProblemType]] = {
+    kind.status: kind
+    for kind in (
+        ProblemType(400, "bad-request", "The request is malformed"),
+        ProblemType(401, "unauthorized", "A valid bearer token is required"),
+        ProblemType(403, "forbidden", "The request is not allowed"),
+        ProblemType(404, "not-found", "There is nothing here"),
+        ProblemType(405, "method-not-allowed", "The method is not supported here"),
+        ProblemType(408, "request-timeout", "The request arrived too slowly"),
+        ProblemType(409, "conflict", "The request conflicts with an earlier one"),
+        ProblemType(410, "gone", "This is gone for good"),
+        ProblemType(413, "payload-too-large", "The request body is too large"),
+        ProblemType(414, "uri-too-long", "The request line is too long"),
+        ProblemType(415, "unsupported-media-type", "The body's media type is not read here"),
+        ProblemType(422, "invalid-parameter", "A parameter is invalid"),
+        ProblemType(429, "too-many-requests", "Too many requests"),
+        ProblemType(431, "headers-too-large", "The request headers are too large"),
+        ProblemType(500, "internal-error", "The bridge failed to answer"),
+        ProblemType(503, "unavailable", "The bridge cannot answer this now"),
+        ProblemType(504, "timeout", "The answer took too long"),
+    )
+}
+
+# The first class of an exception's MRO that stands here decides.
+_BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
+    BodyError: ProblemType(400, "invalid-body", "The request body cannot be read"),
+    UnsupportedBodyError: _BY_STATUS[415],
+    FieldError: _BY_STATUS[422],
+    NotFoundError: _BY_STATUS[404],
+    PayloadTooLargeError: _BY_STATUS[413],
+    UnavailableError: _BY_STATUS[503],
+    CursorError: _BY_STATUS[422],
+    StorageUnavailableError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
+    StorageSchemaError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
+}
+
+
+def problem_type_for_status(status: int) -> ProblemType:
+    """The table's entry, or one made of the status's standard phrase; a number that is no HTTP status counts as 500."""
+    known = _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        return _BY_STATUS[500]
+    return ProblemType(status, phrase.lower().replace(" ", "-").replace("'", ""), phrase)
+
+
+def problem_type_for_error(error: BaseException) -> ProblemType | None:
+    """What the table says of one of our own exceptions; None for any other exception."""
+    return next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), None)
+
+
+def problem_document(
+    kind: ProblemType,
+    *,
+    detail: str = "",
+    errors: Sequence[Mapping[str, str]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The document as JSON bytes. `errors` lists wrong fields as `{"field", "message"}`; `extra` adds members."""
+    document: dict[str, Any] = {
+        "type": f"/problems/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail or kind.title,
+    }
+    if errors:
+        document["errors"] = list(errors)
+    for name, value in (extra or {}).items():
+        document.setdefault(name, value)
+    return _encode(document)
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a lone surrogate, from a URL or header that was no UTF-8
+        safe = {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in document.items()}
+        safe.pop("errors", None)
+        return msgspec.json.encode(safe)

@@ -1,0 +1,73 @@
+"""Realtime figures: counts and durations per plugin since this process started, in memory. Thread-safe, bounded.
+
+Labels are registered plugins only, so what callers send cannot make this grow.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from otel_tracker.record import Status
+
+_RECENT: Final = 256
+
+
+class _Figures:
+    __slots__ = ("by_status", "recent", "running", "total_duration")
+
+    def __init__(self) -> None:
+        self.by_status: Counter[str] = Counter()
+        self.recent: deque[int] = deque(maxlen=_RECENT)
+        self.running = 0
+        self.total_duration = 0
+
+
+class Realtime:
+    """What happens now, plugin by plugin."""
+
+    def __init__(self) -> None:
+        self._plugins: dict[str, _Figures] = {}
+        self._lock = threading.Lock()
+
+    def started(self, plugin: str) -> None:
+        """An execution began."""
+        with self._lock:
+            self._plugins.setdefault(plugin, _Figures()).running += 1
+
+    def ended(self, plugin: str, *, status: Status, duration: int) -> None:
+        """It ended, after so many nanoseconds."""
+        with self._lock:
+            figures = self._plugins.setdefault(plugin, _Figures())
+            figures.running -= 1
+            figures.by_status[status.value] += 1
+            figures.total_duration += duration
+            figures.recent.append(duration)
+
+    def of(self, plugin: str) -> dict[str, Any]:
+        """One plugin's figures; durations in nanoseconds, the percentiles over its last 256 executions."""
+        with self._lock:
+            figures = self._plugins.get(plugin) or _Figures()
+            recent = sorted(figures.recent)
+            counts = dict(figures.by_status)
+            running, total = figures.running, figures.total_duration
+        ended = sum(counts.values())
+        return {
+            "running": running,
+            "ended": ended,
+            "by_status": counts,
+            "avg_duration": total // ended if ended else 0,
+            "p50_duration": recent[len(recent) // 2] if recent else 0,
+            "p95_duration": recent[min(len(recent) - 1, len(recent) * 95 // 100)] if recent else 0,
+        }
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """Ended executions by plugin and status."""
+        with self._lock:
+            return {
+                (name, status): count
+                for name, figures in self._plugins.items()
+                for status, count in figures.by_status.items()
+            }

@@ -1,0 +1,283 @@
+"""The route that receives a delivery: bytes in, a plugin run as one execution, its answer out.
+
+The execution's span is itself the SERVER span of the request. The answer carries `X-Execution-Id`, `X-Trace-Id` and, in
+`X-Execution-Durable`, how safe the record already is: `disk`, `process` or `none`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+import msgspec
+from litestar import Request, Response, route
+from litestar.datastructures import State
+from litestar.params import FromPath
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from bridge_app.bodies import BodyKind, Parsed, headers_as_dict, parse_body, parse_query
+from bridge_app.plugins.calls import Call, Outcome, OutcomeKind
+from bridge_app.problem_handlers import problem_response
+from bridge_app.problems import NotFoundError, UnavailableError, problem_type_for_status
+from otel_tracker import conventions as names
+from otel_tracker.capture import Captured, capture, capture_json
+from otel_tracker.classification import classify_names
+from otel_tracker.record import Status
+from otel_tracker.tracking import Execution, Failure, Tracker
+
+if TYPE_CHECKING:
+    from bridge_app.history import History
+    from bridge_app.plugins.runner import PluginRunner
+
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ROUTE: Final = "/api/v1/webhook/{plugin}"
+_DELIVERY_HEADERS: Final = (
+    "webhook-id",
+    "svix-id",
+    "x-github-delivery",
+    "idempotency-key",
+    "x-gitlab-event-uuid",
+    "x-shopify-webhook-id",
+    "request-id",
+)
+_NO_RETURN_CONTENT: Final = b"null"
+_trace_context: Final = TraceContextTextMapPropagator()
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP call that came in, read."""
+
+    plugin: str
+    method: str
+    path: str
+    scheme: str
+    headers: dict[str, str]
+    query: dict[str, Any]
+    body: bytes
+    parsed: Parsed
+    remote_ip: str
+
+    @property
+    def delivery_id(self) -> str:
+        """The sender's own id of it, where a known header gives one."""
+        return next((self.headers[name] for name in _DELIVERY_HEADERS if name in self.headers), "")
+
+
+class Bridge:
+    """Runs deliveries: the join of runner, tracker and history."""
+
+    def __init__(
+        self, *, runner: PluginRunner, tracker: Tracker | None, history: History | None, durability: str
+    ) -> None:
+        self.runner = runner
+        self.is_stopping = False
+        self.rejected: dict[str, int] = {}
+        self._tracker = tracker
+        self._history = history
+        self._durability = durability
+
+    async def handle(self, delivery: Delivery) -> Response[bytes]:
+        """Run the plugin, keep the record, answer."""
+        execution = self._open(delivery)
+        receipt = None
+        if execution and execution.id and self._history and self._durability != "off":
+            receipt = self._history.spooled.expect(execution.id)
+        try:
+            outcome = await self.runner.run(_call(delivery, execution))
+        except BaseException as error:
+            if execution:
+                self._close(execution, delivery.plugin, None, status_code=499, error=error)
+            raise
+        response = _answer(delivery, outcome)
+        if execution and execution.id:
+            self._close(execution, delivery.plugin, outcome, status_code=response.status_code or 200)
+            durable = "none"
+            if receipt is not None and self._history:
+                durable = await self._history.answers.durability(receipt, wanted=self._durability)
+            response.headers.update(
+                {"X-Execution-Id": execution.id, "X-Trace-Id": execution.trace_id, "X-Execution-Durable": durable}
+            )
+        else:
+            response.headers["X-Execution-Durable"] = "none"
+        return response
+
+    def reject(self, reason: str) -> None:
+        """Count a delivery that was refused before it became an execution."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def _open(self, delivery: Delivery) -> Execution | None:
+        if self._tracker is None:
+            return None
+        attributes = {
+            names.HTTP_REQUEST_METHOD: delivery.method,
+            names.HTTP_ROUTE: _ROUTE,
+            names.URL_PATH: delivery.path,
+            names.URL_SCHEME: delivery.scheme,
+            names.CLIENT_ADDRESS: delivery.remote_ip,
+            names.USER_AGENT_ORIGINAL: delivery.headers.get("user-agent", ""),
+        }
+        if delivery_id := delivery.delivery_id:
+            attributes[names.DELIVERY_ID] = delivery_id
+        context = Context()
+        if "traceparent" in delivery.headers:
+            context = _trace_context.extract(delivery.headers, context)
+        execution = self._tracker.start(
+            delivery.plugin,
+            captured_input=self._captured_input(delivery),
+            kind=SpanKind.SERVER,
+            context=context,
+            attributes=attributes,
+        )
+        if self._history:
+            self._history.realtime.started(delivery.plugin)
+        return execution
+
+    def _captured_input(self, delivery: Delivery) -> Captured | None:
+        tracker = self._tracker
+        if tracker is None or not tracker.settings.track_input:
+            return None
+        limit, redactor = tracker.settings.max_input_size, tracker.redactor
+        if delivery.parsed.kind is BodyKind.JSON:
+            return capture_json(delivery.body, delivery.parsed.data, max_bytes=limit, redactor=redactor)
+        return capture(delivery.parsed.data, max_bytes=limit, redactor=redactor)
+
+    def _close(
+        self,
+        execution: Execution,
+        plugin: str,
+        outcome: Outcome | None,
+        *,
+        status_code: int,
+        error: BaseException | None = None,
+    ) -> None:
+        tracker = self._tracker
+        if tracker is None:
+            return
+        attributes: dict[str, Any] = {names.HTTP_RESPONSE_STATUS_CODE: status_code}
+        failure = None
+        if outcome is not None:
+            if outcome.logs:
+                attributes[names.LOGS] = outcome.logs
+            if outcome.body and tracker.settings.track_output:
+                execution.set_captured_output(_captured_output(outcome.body, tracker))
+            failure = _failure(outcome)
+        execution.end(error=error, failure=failure, attributes=attributes)
+        if self._history:
+            status = failure.status if failure else Status.CANCELED if error else Status.COMPLETED
+            self._history.realtime.ended(plugin, status=status, duration=outcome.run_ns if outcome else 0)
+
+
+def _captured_output(body: bytes, tracker: Tracker) -> Captured:
+    try:
+        parsed = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return capture(body, max_bytes=tracker.settings.max_output_size, redactor=tracker.redactor)
+    return capture_json(body, parsed, max_bytes=tracker.settings.max_output_size, redactor=tracker.redactor)
+
+
+def _call(delivery: Delivery, execution: Execution | None) -> Call:
+    return Call(
+        plugin=delivery.plugin,
+        method=delivery.method,
+        data=delivery.parsed.data,
+        headers=delivery.headers,
+        query=delivery.query,
+        path=delivery.path,
+        body=delivery.body,
+        delivery_id=delivery.delivery_id,
+        execution_id=execution.id if execution else "",
+        traceparent="",
+    )
+
+
+def _failure(outcome: Outcome) -> Failure | None:
+    match outcome.kind:
+        case OutcomeKind.COMPLETED:
+            return None
+        case OutcomeKind.TIMEOUT:
+            status = Status.TIMEOUT
+        case OutcomeKind.CANCELED:
+            status = Status.FAILED if outcome.error_type == "interrupted" else Status.CANCELED
+        case (
+            OutcomeKind.FAILED
+            | OutcomeKind.UNAVAILABLE
+            | OutcomeKind.NOT_ALLOWED
+            | OutcomeKind.NOT_FOUND
+            | OutcomeKind.OVERLOADED
+        ):
+            status = Status.FAILED
+        case _:
+            assert_never(outcome.kind)
+    error_type = outcome.error_type or classify_names(outcome.error_type_chain, outcome.error)
+    if error_type == "timeout":
+        status = Status.TIMEOUT
+    return Failure(status=status, error_type=error_type, message=outcome.error, traceback=outcome.traceback)
+
+
+def _answer(delivery: Delivery, outcome: Outcome) -> Response[bytes]:
+    match outcome.kind:
+        case OutcomeKind.COMPLETED:
+            return Response(
+                outcome.body or _NO_RETURN_CONTENT, media_type="application/json", status_code=HTTPStatus.OK
+            )
+        case OutcomeKind.TIMEOUT:
+            return _problem(504, delivery, outcome)
+        case OutcomeKind.NOT_FOUND:
+            return _problem(404, delivery, outcome)
+        case OutcomeKind.CANCELED | OutcomeKind.UNAVAILABLE | OutcomeKind.OVERLOADED:
+            return _problem(503, delivery, outcome, headers={"Retry-After": "5"})
+        case OutcomeKind.NOT_ALLOWED:
+            return _problem(405, delivery, outcome, headers={"Allow": ", ".join(outcome.allowed) or "POST"})
+        case OutcomeKind.FAILED:
+            return _problem(500, delivery, outcome)
+        case _:
+            assert_never(outcome.kind)
+
+
+def _problem(
+    status: int, delivery: Delivery, outcome: Outcome, *, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    error_type = outcome.error_type or classify_names(outcome.error_type_chain, outcome.error)
+    return problem_response(
+        problem_type_for_status(status),
+        detail=f"Plugin {delivery.plugin!r}: {outcome.error}",
+        headers=headers,
+        extra={"error_type": error_type},
+    )
+
+
+@route("/webhook/{plugin:str}", http_method=METHODS, summary="Run a plugin", tags=["webhooks"])
+async def receive(plugin: FromPath[str], request: Request[Any, Any, State], state: State) -> Response[bytes]:
+    """Run the plugin with the body (or the query) as its data, and answer with its result as JSON."""
+    bridge: Bridge = state["bridge"]
+    if bridge.is_stopping:
+        bridge.reject("stopping")
+        raise UnavailableError("The bridge is stopping; send this delivery again in a moment.")
+    if bridge.runner.registry.get(plugin) is None:
+        bridge.reject("unknown_plugin")
+        raise NotFoundError(f"There is no plugin {plugin!r}. GET /api/v1/plugins lists those there are.")
+    body = await request.body()
+    scope = request.scope
+    headers = headers_as_dict(scope["headers"])
+    query = parse_query(scope["query_string"])
+    try:
+        parsed = parse_body(body, content_type=headers.get("content-type", ""), query=query)
+    except Exception:
+        bridge.reject("body")
+        raise
+    client = scope["client"]
+    return await bridge.handle(
+        Delivery(
+            plugin=plugin,
+            method=str(scope["method"]),
+            path=scope["path"],
+            scheme=scope["scheme"],
+            headers=headers,
+            query=dict(query),
+            body=body,
+            parsed=parsed,
+            remote_ip=client[0] if client else "",
+        )
+    )

@@ -1,0 +1,98 @@
+"""The writer's hold on the current segment file: choose a group, write it, sync it, or leave the file.
+
+In: frames. Out: bytes in a segment, told to the directory only when they are all there. Any OSError leaves the
+directory without the group, so the caller may simply try again. Not thread-safe: one writer thread owns it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from exporters.segments import HEADER_BYTES, Segment, create_segment, encode, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from exporters.spool_directory import SpoolDirectory
+
+
+class SegmentWriter:
+    """Appends to one segment after another."""
+
+    def __init__(self, directory: SpoolDirectory, *, segment_bytes: int, sync: bool) -> None:
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._sync = sync
+        self._segment: Segment | None = None
+        self._descriptor = -1
+
+    def choose(self, pending: Collection[bytes], *, limit: int) -> list[bytes]:
+        """The first frames of `pending`, at least one, up to about `limit` bytes, that the current segment takes."""
+        if self._segment is not None:
+            group = _first(pending, room=self._segment_bytes - self._segment.size, limit=limit)
+            if group:
+                return group
+            self.abandon()
+        # A frame larger than a segment gets one to itself.
+        return _first(pending, room=self._segment_bytes, limit=limit) or [next(iter(pending))]
+
+    def write(self, group: list[bytes]) -> int:
+        """Write the group, in a new segment if there is none; its size on disk. OSError: nothing of it counts."""
+        segment = self._segment or self._create()
+        data = encode(group)
+        try:
+            write_all(self._descriptor, data)
+        except OSError:
+            self._cut_tail(segment)
+            raise
+        self._directory.grow(segment, size=len(data), frames=len(group))
+        return len(data)
+
+    def sync(self, *, size: int, frames: int) -> None:
+        """Make the last write durable. OSError: it is taken back, and the file is not used again."""
+        segment = self._segment
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            if segment is not None:
+                self._directory.shrink(segment, size=size, frames=frames)
+                self._cut_tail(segment)
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Append to this file no more; an empty one goes, or a disk that always fails would collect them."""
+        segment, self._segment = self._segment, None
+        descriptor, self._descriptor = self._descriptor, -1
+        if segment is not None:
+            self._directory.discard_empty(segment)
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # what counts was synced before
+                os.close(descriptor)
+
+    def _create(self) -> Segment:
+        number = self._directory.take_number()
+        segment, self._descriptor = create_segment(self._directory.path, number=number, sync=self._sync)
+        self._segment = segment
+        self._directory.add(segment)
+        return segment
+
+    def _cut_tail(self, segment: Segment) -> None:
+        """Cut a torn or distrusted tail off; a file that refuses even that is left, its tail is never read here."""
+        try:
+            os.ftruncate(self._descriptor, segment.size)
+        except OSError:
+            self.abandon()
+
+
+def _first(pending: Collection[bytes], *, room: int, limit: int) -> list[bytes]:
+    group: list[bytes] = []
+    size = 0
+    for frame in pending:
+        size += len(frame) + HEADER_BYTES
+        if size > room or (group and size > limit):
+            break
+        group.append(frame)
+    return group

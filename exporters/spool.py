@@ -1,0 +1,389 @@
+"""The durable spool: bytes in, bytes out, in order, across kill -9 and a full disk. Knows no spans.
+
+In: frames, from any thread, in about two microseconds and without ever blocking or raising. Out: the same frames for
+one drain, at least once. One thread, `spool-writer`, does all disk work of appends: it takes whatever is queued, writes
+it with one call, syncs it with one call (group commit), and says how far it got.
+
+`written` frames survive the death of the process, `synced` ones the death of the machine. An accepted frame stays in
+memory until it is synced; when a write or a sync fails it is tried again, after a failed sync in a new file (the kernel
+may have dropped the pages and forgotten the error). Only `close` gives up, and counts what it gave up in `dropped`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import re
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from exporters.backoff import delay_seconds
+from exporters.segment_writer import SegmentWriter
+from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES, sync_directory
+from exporters.spool_directory import DIRECTORY_MODE, Batch, Depth, Position, SpoolDirectory, orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["Batch", "Depth", "Position", "Spool", "SpoolDirectory", "SpoolOwnedError", "orphans"]
+
+MAX_QUEUED_BYTES = 64 << 20
+_GROUP_BYTES = 4 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LOG_EVERY_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class SpoolOwnedError(RuntimeError):
+    """Another spool, in this process or another, owns the directory."""
+
+
+class Spool:
+    """A spool this process appends to and drains.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     spool = Spool.open(pathlib.Path(root), instance_id="a")
+    ...     done = spool.wait(spool.append(b"frame"), timeout_seconds=5)
+    ...     frames = spool.read(max_frames=10, max_bytes=1000).frames
+    ...     spool.close(timeout_seconds=5)
+    >>> done, frames
+    (True, [b'frame'])
+    """
+
+    def __init__(self, directory: SpoolDirectory, *, max_bytes: int, segment_bytes: int, sync: bool) -> None:
+        self._directory = directory
+        # Consumed frames leave the disk a whole segment at a time: one segment's worth is kept back for them.
+        segment_bytes = max(1, min(segment_bytes, max_bytes // 8))
+        self._capacity = max_bytes - segment_bytes
+        self._sync = sync
+        self._lock = threading.RLock()  # re-entrant: a collected object's __del__ may append inside an append
+        self._progressed = threading.Condition(self._lock)
+        self._waiters = 0
+        self._wake = threading.Lock()  # a bare lock is the cheapest wake-up: held while the writer has no call
+        self._wake.acquire()
+        self._idle = False
+        self._closed_reason: str | None = None
+        self._closing = threading.Event()
+        self._gave_up = False
+        self._give_up_at = float("inf")
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        self._sequence = 0
+        self._dropped: dict[str, int] = {}
+        self._callbacks: list[Callable[[int, int], None]] = []
+        # Below: the writer thread's own.
+        self._pending: deque[bytes] = deque()
+        self._written = self._settled = 0
+        self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=sync)
+        self._failures = 0
+        self._trouble: str | None = None
+        self._logged_at = float("-inf")
+        self._writer = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._writer.start()
+        _spools.add(self)
+
+    @classmethod
+    def open(
+        cls, root: Path, *, instance_id: str, max_bytes: int = 1 << 30, segment_bytes: int = 16 << 20, sync: bool = True
+    ) -> Spool:
+        """Own root/<instance_id>, made if absent, with whatever an earlier owner left in it.
+
+        With `sync=False` nothing is synced, and `synced` follows `written`: a power cut may lose the last seconds.
+        Raises SpoolOwnedError, ValueError for a name that is no plain file name, OSError when the disk refuses.
+        """
+        if not _INSTANCE_ID.fullmatch(instance_id):
+            raise ValueError(
+                f"instance_id is {instance_id!r}: expected 1 to 128 of A-Z a-z 0-9 . _ -, no leading . or -"
+            )
+        path = root / instance_id
+        root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        for _ in range(10):  # an owner that leaves may remove the directory between our mkdir and our lock
+            path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            try:
+                directory = SpoolDirectory.acquire(path)
+            except FileNotFoundError:
+                continue
+            break
+        else:
+            raise FileNotFoundError(errno.ENOENT, "the spool directory keeps vanishing", str(path))
+        if directory is None:
+            raise SpoolOwnedError(f"{path} is owned by a running process: give each instance its own instance_id")
+        path.chmod(DIRECTORY_MODE)
+        if sync:
+            sync_directory(root)
+        return cls(directory, max_bytes=max_bytes, segment_bytes=segment_bytes, sync=sync)
+
+    # --- any thread
+
+    def append(self, frame: bytes) -> int | None:
+        """Queue a frame and return its number (1, 2, 3 …), or None when it is refused, counted in `dropped`.
+
+        Reasons: `spool_full`, `queue_full` (the disk is too slow), `disk_full` and `io_error` (it fails, and memory is
+        full too), `too_large`, `closed`, `forked`, `internal_error`. Never blocks on the disk, never raises.
+        """
+        size = len(frame) + HEADER_BYTES
+        with self._lock:
+            queued = self._queued_bytes + size
+            if (
+                queued > MAX_QUEUED_BYTES
+                or queued + self._directory.unread_bytes > self._capacity
+                or self._closed_reason is not None
+            ):
+                self._drop(self._refusal(size))
+                return None
+            self._queued_bytes = queued
+            self._queue.append(frame)
+            self._sequence += 1
+            if self._idle:
+                self._idle = False
+                self._wake.release()
+            return self._sequence
+
+    @property
+    def written(self) -> int:
+        """Every frame up to this number reached its file."""
+        return self._written
+
+    @property
+    def synced(self) -> int:
+        """Every frame up to this number survives a power cut (with `sync=False`: is written)."""
+        return self._settled
+
+    def on_progress(self, callback: Callable[[int, int], None]) -> None:
+        """Have `callback(written, synced)` called by the writer thread after each group; it must be quick."""
+        with self._lock:
+            self._callbacks.append(callback)
+
+    def wait(self, seq: int, *, timeout_seconds: float, synced: bool = True) -> bool:
+        """Block until frame `seq` is synced (or only written); False after the timeout, or once it never will be."""
+        with self._lock:
+            self._waiters += 1
+            try:
+                self._progressed.wait_for(
+                    lambda: self._reached(synced=synced) >= seq or self._is_over(), timeout_seconds
+                )
+            finally:
+                self._waiters -= 1
+            return self._reached(synced=synced) >= seq
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Frames lost, by reason: refused by `append`, given up by `close`, or too many for dead/."""
+        unburied = self._directory.dead.lost
+        with self._lock:
+            return {**self._dropped, **unburied}
+
+    @property
+    def depth(self) -> Depth:
+        """What is appended and not committed; what is being synced right now counts twice, never not at all."""
+        with self._lock:  # memory before disk: a frame that moves in between is seen twice rather than missed
+            frames = 0 if self._gave_up else self._sequence - self._settled
+            size = 0 if self._gave_up else self._queued_bytes
+        stored = self._directory.depth
+        return Depth(stored.frames + frames, stored.bytes + size, stored.oldest_age_seconds)
+
+    # --- the drain
+
+    @property
+    def corrupt_frames(self) -> int:
+        """Damaged stretches that reading has skipped."""
+        return self._directory.corrupt_frames
+
+    @property
+    def buried(self) -> Mapping[str, int]:
+        """Frames kept in dead/, by reason."""
+        return self._directory.dead.kept
+
+    @property
+    def instance_id(self) -> str:
+        """The name of the directory."""
+        return self._directory.instance_id
+
+    def read(self, *, max_frames: int, max_bytes: int) -> Batch:
+        """See `SpoolDirectory.read`."""
+        return self._directory.read(max_frames=max_frames, max_bytes=max_bytes)
+
+    def commit(self, end: Position) -> None:
+        """See `SpoolDirectory.commit`."""
+        self._directory.commit(end)
+
+    def wait_for_frames(self, timeout_seconds: float) -> bool:
+        """See `SpoolDirectory.wait_for_frames`; `close` ends it early."""
+        return self._directory.wait_for_frames(timeout_seconds)
+
+    def bury(self, frame: bytes, *, reason: str) -> None:
+        """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
+        self._directory.bury(frame, reason=reason)
+
+    def close(self, *, timeout_seconds: float, remove_if_empty: bool = False) -> None:
+        """Write and sync what is queued, then give the directory up; frames in it wait for the next owner.
+
+        What the disk does not take within the timeout is counted in `dropped`. If the disk hangs, the lock is kept
+        until the process ends, because the writer may still write. Closing twice does nothing.
+        """
+        with self._lock:
+            if self._closed_reason is not None:
+                return
+            self._closed_reason = "closed"
+            self._give_up_at = time.monotonic() + timeout_seconds
+            self._closing.set()
+            if self._idle:
+                self._idle = False
+                self._wake.release()
+        self._writer.join(timeout_seconds + 0.5)
+        self._directory.wake()
+        if self._writer.is_alive():
+            self._give_up("close_timeout")
+        elif remove_if_empty and not self._directory.unread_bytes:
+            self._directory.remove()
+        else:
+            self._directory.release()
+
+    # --- the writer thread
+
+    def _run(self) -> None:
+        try:
+            while self._take():
+                self._write_pending()
+        except Exception:
+            _logger.exception("The spool writer of %s ended on a defect; further frames are refused", self.instance_id)
+            self._give_up("internal_error")
+        finally:
+            self._file.abandon()
+            with self._lock:
+                self._progressed.notify_all()
+
+    def _take(self) -> bool:
+        """Move everything queued to `_pending`, waiting for something; False when closed and done."""
+        while True:
+            with self._lock:
+                if self._queue:
+                    self._pending.extend(self._queue)
+                    self._queue.clear()
+                    return True
+                if self._closed_reason is not None:
+                    return False
+                self._idle = True
+            self._wake.acquire()
+
+    def _write_pending(self) -> None:
+        while self._pending:
+            try:
+                self._write_group()
+            except OSError as error:
+                self._note_failure(error)
+                if time.monotonic() >= self._give_up_at:
+                    self._give_up(self._trouble or "io_error")
+                    self._pending.clear()
+                    return
+                self._back_off()
+            else:
+                self._failures, self._trouble = 0, None
+
+    def _write_group(self) -> None:
+        """One write and one sync. On OSError nothing is taken off `_pending`."""
+        # Fewer frames after each failure, so that the last free bytes of a disk are used too.
+        group = self._file.choose(self._pending, limit=_GROUP_BYTES >> min(self._failures, 22))
+        size = self._file.write(group)
+        settled = self._settled + len(group)
+        if self._sync:
+            self._progress(written=settled, settled=self._settled)
+            self._file.sync(size=size, frames=len(group))
+        for _ in group:
+            self._pending.popleft()
+        with self._lock:
+            self._queued_bytes -= size
+        self._progress(written=settled, settled=settled)
+
+    def _progress(self, *, written: int, settled: int) -> None:
+        with self._lock:
+            self._written = max(self._written, written)
+            self._settled = settled
+            if self._waiters:
+                self._progressed.notify_all()
+        for callback in self._callbacks:
+            try:
+                callback(self._written, settled)
+            except Exception as error:  # noqa: BLE001 - a listener's defect must not stop the writer
+                self._log("a progress callback failed", error)
+
+    def _note_failure(self, error: OSError) -> None:
+        self._failures += 1
+        self._trouble = "disk_full" if error.errno in _FULL else "io_error"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            self._file.abandon()
+        self._log("a write failed; frames wait in memory until it succeeds", error)
+
+    def _back_off(self) -> None:
+        jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+        delay = delay_seconds(self._failures, base=0.1, cap=1.0, jitter=jitter)
+        if self._closing.is_set():
+            time.sleep(min(delay, 0.05, max(0.0, self._give_up_at - time.monotonic())))
+        else:
+            self._closing.wait(delay)
+
+    def _give_up(self, reason: str) -> None:
+        """Count every frame not yet synced as lost; a later owner may still find those that were written."""
+        with self._lock:
+            if self._gave_up:
+                return
+            self._gave_up = True
+            lost = self._sequence - self._settled
+            if lost:
+                self._dropped[reason] = self._dropped.get(reason, 0) + lost
+            self._closed_reason = self._closed_reason or reason
+            self._queue.clear()
+            self._progressed.notify_all()
+
+    # --- under the lock
+
+    def _refusal(self, size: int) -> str:
+        if self._closed_reason is not None:
+            return self._closed_reason
+        if size > MAX_FRAME_BYTES or size > self._capacity:
+            return "too_large"
+        if self._queued_bytes + size > MAX_QUEUED_BYTES:
+            return self._trouble or "queue_full"
+        return self._trouble or "spool_full"
+
+    def _drop(self, reason: str) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+
+    def _reached(self, *, synced: bool) -> int:
+        return self._settled if synced else self._written
+
+    def _is_over(self) -> bool:
+        return self._gave_up or self._closed_reason == "forked" or not self._writer.is_alive()
+
+    def _log(self, what: str, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at = now
+            _logger.warning("Spool %s: %s: %s", self.instance_id, what, error)
+
+    def _disown(self) -> None:
+        """In a forked child, where the writer thread does not exist and the locks may have been held."""
+        self._lock = threading.RLock()
+        self._progressed = threading.Condition(self._lock)
+        self._closed_reason = "forked"
+        self._queue, self._pending = [], deque()
+
+
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for spool in list(_spools):
+        spool._disown()  # noqa: SLF001 - the module's own class
+
+
+os.register_at_fork(after_in_child=_disown_all)

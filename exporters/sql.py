@@ -1,0 +1,118 @@
+"""ExecutionRecordExporter: spans → records → store.
+
+Two ways in. As a plain OpenTelemetry SpanExporter (`export`) it writes at once, with any provider and processor. As the
+destination of a SpooledSpanExporter (`encode` now, `deliver` later) it never touches the database on the caller's path.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from exporters.spooled import Delivered, Frame
+from exporters.unsettled import Unsettled
+from otel_tracker.conversion import child_from_span, record_from_span
+from otel_tracker.errors import StorageUnavailableError
+from otel_tracker.failsafe import failsafe
+from otel_tracker.record import ExecutionRecord, Row
+from otel_tracker.storage import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_tracker.ports import RecordWriter
+
+DATABASE_URL_VARIABLE: Final = "OTEL_TRACKER_DATABASE_URL"
+"""Read only where the SDK makes the exporter itself (OTEL_TRACES_EXPORTER=execution_record): it passes no arguments."""
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final[msgspec.msgpack.Decoder[Row]] = msgspec.msgpack.Decoder(Row)
+
+
+class ExecutionRecordExporter(SpanExporter):
+    """Writes the executions among the spans into a store; other spans are none of its business."""
+
+    name = "history"
+
+    def __init__(self, store: RecordWriter | None = None) -> None:
+        """Write to `store`; without one, to the database that `OTEL_TRACKER_DATABASE_URL` names."""
+        self.unsettled = Unsettled()
+        """Records that were handed over and are not in the store yet, for readers that cannot wait."""
+        self._store = store
+        self._lock = threading.Lock()
+
+    def use(self, store: RecordWriter | None) -> None:
+        """Write to this store from now on; None: the store is away."""
+        self._store = store
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write these spans' records now; FAILURE where the store refuses."""
+        rows = [row for span in spans if (row := self._row(span)) is not None]
+        if not rows:
+            return SpanExportResult.SUCCESS
+        try:
+            self._writer().write(rows)
+        except Exception as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("exporter.export", error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def encode(self, span: ReadableSpan) -> Frame | None:
+        """The span's record as bytes for a spool; None where it is no execution's."""
+        row = self._row(span)
+        if row is None:
+            return None
+        data = _encoder.encode(row)
+        if isinstance(row, ExecutionRecord):
+            self.unsettled.add(row, len(data))
+            return Frame(key=row.id, data=data, is_final=row.status.is_final)
+        return Frame(key="", data=data, is_final=False)
+
+    def deliver(self, frames: Sequence[bytes]) -> Delivered:
+        """Write a spool's frames. Raises `StorageUnavailableError` where they must be kept and tried again."""
+        rows: list[Row] = []
+        origin: list[int] = []
+        rejected: list[tuple[int, str]] = []
+        for index, frame in enumerate(frames):
+            try:
+                rows.append(_decoder.decode(frame))
+                origin.append(index)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                rejected.append((index, f"undecodable: {error}"))
+        if rows:
+            result = self._writer().write(rows)
+            rejected += [(origin[index], reason) for index, reason in result.rejected]
+            self.unsettled.settle(rows)
+        return Delivered(rejected=tuple(rejected))
+
+    def shutdown(self) -> None:
+        """Nothing is held back here; the store belongs to whoever opened it."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the signature is the caller's
+        """Everything exported is written already."""
+        return True
+
+    def _row(self, span: ReadableSpan) -> Row | None:
+        return record_from_span(span) or child_from_span(span)
+
+    def _writer(self) -> RecordWriter:
+        store = self._store
+        if store is not None:
+            return store
+        url = os.environ.get(DATABASE_URL_VARIABLE)
+        if url is None:
+            raise StorageUnavailableError("no store is open")
+        with self._lock:
+            self._store = self._store or open_store(url)
+            return self._store
+
+
+def decode_frame(frame: bytes) -> Row:
+    """A spool's frame as the row it holds; raises `msgspec.MsgspecError` where it holds none."""
+    return _decoder.decode(frame)

@@ -1,0 +1,323 @@
+"""The only file that knows databases apart: opening, pragmas, upserts, error kinds, giving space back.
+
+In: a URL. Out: a `Dialect`, which makes engines and answers what differs. It never decides what is stored.
+SQLite facts rest on https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from sqlalchemy import Column, Engine, Table, create_engine, event
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.storage.mutex import ProcessMutex
+from otel_tracker.storage.tables import SCHEMA_VERSION, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_logger = logging.getLogger("otel_tracker.storage")
+
+BUSY_TIMEOUT_SECONDS: Final = 5.0
+_APPLICATION_ID: Final = 0x6F776231  # "owb1" in the file's header: how we know our own files
+_WRITER_PRAGMAS: Final = (
+    "synchronous=FULL",  # the spool's cursor moves after the commit: NORMAL lost commits in power cuts
+    "cache_size=-65536",
+    "temp_store=MEMORY",
+    "wal_autocheckpoint=1000",
+    "journal_size_limit=67108864",
+)
+_READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
+_VACUUM_SLICE_PAGES: Final = 512
+_DATA_ERRORS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    UnicodeEncodeError,
+    OverflowError,
+    TypeError,
+    KeyError,
+)
+
+
+class Dialect(Protocol):
+    """What a database must answer for the rest of the storage to be the same for all of them."""
+
+    name: str
+    location: str
+
+    def prepare(self) -> None:
+        """Create what is missing. Raises `StorageUnavailableError`, `StorageSchemaError`."""
+        ...
+
+    def writer_engine(self) -> Engine:
+        """For transactions that write."""
+        ...
+
+    def reader_engine(self) -> Engine:
+        """For connections that refuse to write."""
+        ...
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Held around every write transaction and checkpoint."""
+        ...
+
+    def is_replaced(self) -> bool:
+        """Whether the database is no longer the one that `prepare` saw."""
+        ...
+
+    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> str:
+        """Driver-level SQL: insert, or replace where `guard` grew (never, without a guard)."""
+        ...
+
+    def is_data_error(self, error: BaseException) -> bool:
+        """Whether a row is at fault rather than the database."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        ...
+
+    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
+        """Return free space to the disk in slices; bytes returned."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is no engine."""
+        ...
+
+
+def dialect_from_url(url: str, *, max_connections: int, enable_wal: bool, enable_foreign_keys: bool) -> Dialect:
+    """The dialect for `url`. Raises `ConfigurationError` for a URL that names no database we know."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError("the storage URL cannot be read: write one like sqlite:////path/file.db") from error
+    if max_connections < 1:
+        raise ConfigurationError(f"max_connections is {max_connections}: at least 1 connection is needed to read")
+    if parsed.get_backend_name() != "sqlite":
+        raise ConfigurationError(
+            f"the storage URL {parsed.render_as_string(hide_password=True)!r} names the database "
+            f"{parsed.get_backend_name()!r}: known is sqlite, as in sqlite:////path/file.db"
+        )
+    return SQLite(parsed, max_connections=max_connections, wal=enable_wal, foreign_keys=enable_foreign_keys)
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What the driver raised, out of SQLAlchemy's wrapping."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+class SQLite:
+    """One file in WAL mode: one writer at a time in all processes, readers that cannot write."""
+
+    name = "sqlite"
+
+    def __init__(self, url: URL, *, max_connections: int, wal: bool, foreign_keys: bool) -> None:
+        if not url.database or url.database == ":memory:":
+            raise ConfigurationError("the storage URL names no file: a history in memory would be lost at exit")
+        self._path = Path(url.database).absolute()
+        self.location = str(self._path)
+        self._max_connections = max_connections
+        self._wal = wal
+        self._foreign_keys = foreign_keys
+        self._mutex: ProcessMutex | None = None
+        self._identity = (0, 0)
+
+    def prepare(self) -> None:
+        """Create folder, file and tables where absent; refuse a file that is not ours."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            if self._mutex is None:
+                self._mutex = ProcessMutex.shared(f"{self._path}.write-lock")
+            with self.exclusive(), contextlib.closing(self._connect(())) as connection:
+                self._create_or_verify(connection)
+            self._identity = self._stat()
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"cannot open {self._path}: {error.strerror or error}; check that the path can be written"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise StorageSchemaError(f"{self._path} is not an SQLite database: name another file") from error
+            raise StorageUnavailableError(f"cannot open {self._path}: {error}") from error
+        _logger.info("storage: %s, SQLite %s, wal=%s", self._path, sqlite3.sqlite_version, self._wal)
+
+    def _create_or_verify(self, connection: sqlite3.Connection) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != _APPLICATION_ID and tables:
+            raise StorageSchemaError(f"{self._path} holds another program's tables: name another file")
+        if tables and version != SCHEMA_VERSION:
+            raise StorageSchemaError(
+                f"{self._path} has schema version {version}, this program knows "
+                f"{SCHEMA_VERSION}: use the matching release"
+            )
+        if not tables:
+            self._create(connection)
+        connection.execute(f"PRAGMA journal_mode={'WAL' if self._wal else 'DELETE'}")
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table exists
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            for table in metadata.sorted_tables:
+                connection.execute(str(CreateTable(table).compile(dialect=sqlite_dialect.dialect())))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    connection.execute(str(CreateIndex(index).compile(dialect=sqlite_dialect.dialect())))
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def _connect(self, pragmas: Sequence[str]) -> sqlite3.Connection:
+        # mode=rw: a file that vanished must be noticed, not silently made anew without tables.
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute(f"PRAGMA foreign_keys={'ON' if self._foreign_keys else 'OFF'}")
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def writer_engine(self) -> Engine:
+        """An engine of one connection whose transactions start with BEGIN IMMEDIATE."""
+        engine = self._engine(_WRITER_PRAGMAS, size=1)
+
+        @event.listens_for(engine, "begin")
+        def begin_immediate(connection: Connection) -> None:
+            # A deferred BEGIN that reads, then writes, fails with "locked" at once and without waiting.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def reader_engine(self) -> Engine:
+        """An engine whose connections refuse to write."""
+        return self._engine(_READER_PRAGMAS, size=self._max_connections)
+
+    def _engine(self, pragmas: Sequence[str], *, size: int) -> Engine:
+        return create_engine(
+            "sqlite://",
+            creator=lambda: self._connect(pragmas),
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_SECONDS,
+        )
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """SQLite before 3.51.3 can corrupt a WAL that two connections write or checkpoint at once."""
+        if self._mutex is None:
+            raise StorageUnavailableError(f"the store {self._path} is closed")
+        with self._mutex.held(timeout_seconds=BUSY_TIMEOUT_SECONDS):
+            yield
+
+    def _stat(self) -> tuple[int, int]:
+        stat = self._path.stat()
+        return stat.st_dev, stat.st_ino
+
+    def is_replaced(self) -> bool:
+        """Whether the path names another file now: writes into a deleted file would vanish without an error."""
+        try:
+            return self._stat() != self._identity
+        except OSError:
+            return True
+
+    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> str:
+        """INSERT ... ON CONFLICT, with positional parameters in the order of the table's columns."""
+        insert = sqlite_dialect.insert(table)
+        if guard is None:
+            insert = insert.on_conflict_do_nothing(index_elements=key)
+        else:
+            insert = insert.on_conflict_do_update(
+                index_elements=key,
+                set_={column.name: insert.excluded[column.name] for column in _values(table, key)},
+                where=insert.excluded[guard] > table.c[guard],
+            )
+        return str(insert.compile(dialect=sqlite_dialect.dialect()))
+
+    def is_data_error(self, error: BaseException) -> bool:
+        """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
+        return isinstance(driver_error(error), _DATA_ERRORS)
+
+    def size_bytes(self) -> int:
+        """The file, its write-ahead log and its shared index."""
+        return sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal", "-shm"))
+
+    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
+        """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log."""
+        freed = 0
+        while True:
+            started = time.monotonic()
+            slice_bytes = self._maintain(engine, _vacuum_slice)
+            if slice_bytes <= 0:
+                break
+            freed += slice_bytes
+            pause(time.monotonic() - started)
+        self._maintain(engine, _truncate_log)
+        return freed
+
+    def _maintain(self, engine: Engine, act: Callable[[sqlite3.Connection], int]) -> int:
+        with self.exclusive():
+            proxy = engine.raw_connection()
+            try:
+                return act(cast("sqlite3.Connection", proxy.driver_connection))
+            finally:
+                proxy.close()
+
+    def close(self) -> None:
+        """Let go of the mutex."""
+        if self._mutex is not None:
+            self._mutex.release_share()
+            self._mutex = None
+
+
+def _vacuum_slice(connection: sqlite3.Connection) -> int:
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    (before,) = connection.execute("PRAGMA page_count").fetchone()
+    # Every step of the statement frees one page, and `execute` takes a single step: a script runs to its end.
+    connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_SLICE_PAGES})")
+    (after,) = connection.execute("PRAGMA page_count").fetchone()
+    return int((before - after) * page_size)
+
+
+def _truncate_log(connection: sqlite3.Connection) -> int:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return 0
+
+
+def _values(table: Table, key: Sequence[str]) -> list[Column[object]]:
+    return [column for column in table.columns if column.name not in key]
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,115 @@
+"""A database as two engines: transactions that write, one at a time, and reads that cannot.
+
+In: a `Dialect`. Out: connections inside `write()` and `read()`. Every failure of the database leaves here as a
+`StorageError`; errors of a row's data pass unchanged, for the writer to deal with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from otel_tracker.errors import StorageError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.storage.dialects import Dialect, driver_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+    from sqlalchemy.engine import Connection
+
+_logger = logging.getLogger("otel_tracker.storage")
+
+_SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
+
+
+class Database:
+    """Thread-safe. Opens on construction; raises `StorageUnavailableError` or `StorageSchemaError`."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._lock = threading.Lock()
+        self._closed = False
+        try:
+            dialect.prepare()
+        except BaseException:
+            dialect.close()
+            raise
+        self._writer: Engine = dialect.writer_engine()
+        self._reader: Engine = dialect.reader_engine()
+
+    @property
+    def writer(self) -> Engine:
+        """For maintenance that runs outside a transaction."""
+        return self._writer
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction: committed at the end, rolled back by any exception."""
+        self._check_usable()
+        with self._translated(), self.dialect.exclusive(), self._writer.connect() as connection:
+            try:
+                with connection.begin():
+                    yield connection
+            except SQLAlchemyError as error:
+                # After a full disk or an I/O error the connection is not to be trusted: the next write opens another.
+                if not self.dialect.is_data_error(error):
+                    connection.invalidate()
+                raise
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that refuses to write."""
+        self._check_usable()
+        with self._translated(), self._reader.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def maintained(self) -> Iterator[Engine]:
+        """The writer's engine, for what the dialect does outside of transactions."""
+        self._check_usable()
+        with self._translated():
+            yield self._writer
+
+    def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._reader.dispose()
+            self._writer.dispose()
+            self.dialect.close()
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StorageUnavailableError(f"the store {self.dialect.location} is closed")
+        if self.dialect.is_replaced():
+            self._reopen()
+
+    def _reopen(self) -> None:
+        with self._lock:
+            if self._closed or not self.dialect.is_replaced():
+                return
+            _logger.error("%s was deleted or replaced under the running store: opening it anew", self.dialect.location)
+            self._reader.dispose()
+            self._writer.dispose()
+            self.dialect.prepare()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            if isinstance(error, DBAPIError) and self.dialect.is_data_error(error):
+                raise
+            cause = driver_error(error)
+            if any(words in str(cause) for words in _SCHEMA_WORDS):
+                raise StorageSchemaError(f"{self.dialect.location} does not have our tables: {cause}") from error
+            raise StorageUnavailableError(f"{self.dialect.location} cannot serve now: {cause}; try again") from error

@@ -1,0 +1,93 @@
+"""A whole store: writer, reader and maintenance over one database. Implements `otel_tracker.ports.ExecutionStore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import case, literal_column, select, update
+
+from otel_tracker.record import ExecutionRecord, ExecutionStats, Rank, Row, SpanRecord, Status, StorageInfo
+from otel_tracker.storage.reader import Reader
+from otel_tracker.storage.retention import Retention
+from otel_tracker.storage.tables import NOT_COMPLETED, executions
+from otel_tracker.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
+    from otel_tracker.storage.engine import Database
+
+INTERRUPTED_TYPE: Final = "interrupted"
+INTERRUPTED_TEXT: Final = "The process that ran this execution ended before it did."
+
+
+class SqlStore:
+    """Get one by `otel_tracker.storage.open_store`. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = Writer(database)
+        self._reader = Reader(database)
+        self._retention = Retention(database)
+
+    def write(self, rows: Sequence[Row]) -> WriteResult:
+        """Keep each row's best-ranked version, in one transaction; idempotent."""
+        return self._writer.write(rows)
+
+    def get(self, execution_id: str) -> ExecutionRecord | None:
+        """The whole record, or None."""
+        return self._reader.get(execution_id)
+
+    def spans(self, execution_id: str) -> list[SpanRecord]:
+        """The execution's stored child spans, by start time."""
+        return self._reader.spans(execution_id)
+
+    def page(self, request: PageRequest) -> Page:
+        """A page of the history, newest first. Raises `CursorError` for a foreign cursor."""
+        return self._reader.page(request)
+
+    def stats(self, request: StatsRequest) -> ExecutionStats:
+        """Counts and durations of a period."""
+        return self._reader.stats(request)
+
+    def info(self) -> StorageInfo:
+        """The store's kind, place, size and bounds."""
+        return self._reader.info()
+
+    def ping(self) -> None:
+        """Return when the store can be read and written: both are tried."""
+        with self._database.write():
+            pass
+        with self._database.read() as connection:
+            connection.execute(select(executions.c.id).limit(1)).all()
+
+    def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
+        """Delete finished executions that started before that nanosecond; give the space back."""
+        result = self._retention.prune(started_before=started_before, dry_run=dry_run)
+        self._reader.forget_total()
+        return result
+
+    def interrupt(self, instance_id: str, *, now: int) -> int:
+        """End what `instance_id` left pending or running; its real end, should it still arrive, replaces this."""
+        table = executions.c
+        statement = (
+            update(executions)
+            .where(table.status.in_((Status.PENDING.value, Status.RUNNING.value)))
+            .where(literal_column(NOT_COMPLETED.text), table.instance_id == instance_id)
+            .values(
+                status=Status.FAILED.value,
+                rank=int(Rank.INTERRUPTED),
+                error_type=INTERRUPTED_TYPE,
+                error=INTERRUPTED_TEXT,
+                end_time=now,
+                duration=case((table.start_time < now, now - table.start_time), else_=0),
+                updated_at=now,
+            )
+        )
+        with self._database.write() as connection:
+            return max(connection.execute(statement).rowcount, 0)
+
+    def close(self) -> None:
+        """Release every connection. Safe to call twice."""
+        self._database.close()

@@ -1,0 +1,155 @@
+"""Batches into tables, idempotently: each execution's best-ranked version wins, in any order of arrival.
+
+In: rows. Out: a `WriteResult`. Rows go through the driver's `executemany` with SQL compiled once. A row that the
+database refuses is found by halving its batch under savepoints, repaired, stored and named; the rest is not touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.exc import DBAPIError
+
+from otel_tracker.query import WriteResult
+from otel_tracker.record import ExecutionRecord, Row, SpanRecord
+from otel_tracker.storage import rows as convert
+from otel_tracker.storage.dialects import Dialect, driver_error
+from otel_tracker.storage.tables import executions, payloads, spans, tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from otel_tracker.storage.engine import Database
+
+_LOOKUP_ROWS: Final = 500
+_RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
+_Rejected = list[tuple[int, str]]
+
+_known_ranks = select(executions.c.id, executions.c.rank).where(executions.c.id.in_(bindparam("ids", expanding=True)))
+_delete_tags = delete(tags).where(tags.c.execution_id.in_(bindparam("ids", expanding=True)))
+
+
+class Writer:
+    """Writes into one database; its threads take turns."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._dialect: Dialect = database.dialect
+        self._execution_sql = self._dialect.upsert(executions, key=("id",), guard="rank")
+        self._payload_sql = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
+        self._tag_sql = self._dialect.upsert(tags, key=("execution_id", "name"), guard=None)
+        self._span_sql = self._dialect.upsert(spans, key=("execution_id", "span_id"), guard=None)
+
+    def write(self, rows: Sequence[Row]) -> WriteResult:
+        """One transaction for all of them."""
+        if not rows:
+            return WriteResult(stored=0, unchanged=0)
+        best = _best_versions(rows)
+        children = [(index, row) for index, row in enumerate(rows) if isinstance(row, SpanRecord)]
+        rejected: _Rejected = []
+        with self._database.write() as connection:
+            stored = self._halving(connection, best, self._store_executions, rejected)
+            stored += self._halving(connection, children, self._store_spans, rejected)
+        return WriteResult(
+            stored=stored, unchanged=len(rows) - stored - len(rejected), rejected=tuple(sorted(rejected))
+        )
+
+    def _halving(
+        self,
+        connection: Connection,
+        entries: Sequence[tuple[int, _RowT]],
+        store: Callable[[Connection, Sequence[_RowT]], int],
+        rejected: _Rejected,
+    ) -> int:
+        if not entries:
+            return 0
+        try:
+            with connection.begin_nested():
+                return store(connection, [row for _, row in entries])
+        except (DBAPIError, TypeError, KeyError, ValueError, OverflowError) as error:
+            if isinstance(error, DBAPIError) and not self._dialect.is_data_error(error):
+                raise
+            reason = _reason(error)
+        if len(entries) == 1:
+            index, row = entries[0]
+            rejected.append((index, self._store_repaired(connection, row, store, reason)))
+            return 0
+        middle = len(entries) // 2
+        return self._halving(connection, entries[:middle], store, rejected) + self._halving(
+            connection, entries[middle:], store, rejected
+        )
+
+    def _store_repaired(
+        self, connection: Connection, row: _RowT, store: Callable[[Connection, Sequence[_RowT]], int], reason: str
+    ) -> str:
+        try:
+            with connection.begin_nested():
+                store(connection, [convert.sanitized(row)])
+        except (DBAPIError, TypeError, KeyError, ValueError, OverflowError) as error:
+            if isinstance(error, DBAPIError) and not self._dialect.is_data_error(error):
+                raise
+            return f"{reason}; not stored, even repaired: {_reason(error)}"
+        return f"{reason}; stored repaired"
+
+    def _store_executions(self, connection: Connection, records: Sequence[ExecutionRecord]) -> int:
+        known = _ranks(connection, [record.id for record in records])
+        better = [record for record in records if record.rank > known.get(record.id, -1)]
+        if not better:
+            return 0
+        connection.exec_driver_sql(self._execution_sql, [convert.execution_values(record) for record in better])
+        connection.exec_driver_sql(self._payload_sql, [convert.payload_values(record) for record in better])
+        self._store_tags(connection, better, known)
+        return len(better)
+
+    def _store_tags(self, connection: Connection, records: Iterable[ExecutionRecord], known: dict[str, int]) -> None:
+        stale = [record.id for record in records if record.id in known]
+        for start in range(0, len(stale), _LOOKUP_ROWS):
+            connection.execute(_delete_tags, {"ids": stale[start : start + _LOOKUP_ROWS]})
+        values = [
+            (record.id, name, value)
+            for record in records
+            if record.tags != "{}"
+            for name, value in convert.tag_pairs(record.tags)
+        ]
+        if values:
+            connection.exec_driver_sql(self._tag_sql, values)
+
+    def _store_spans(self, connection: Connection, children: Sequence[SpanRecord]) -> int:
+        values = [convert.span_values(child) for child in children]
+        return max(connection.exec_driver_sql(self._span_sql, values).rowcount, 0)
+
+
+def _best_versions(rows: Sequence[Row]) -> list[tuple[int, ExecutionRecord]]:
+    """Per execution the version that knows most: a start and its end in one batch are one insert."""
+    best: dict[str, tuple[int, ExecutionRecord]] = {}
+    for index, row in enumerate(rows):
+        if not isinstance(row, ExecutionRecord):
+            continue
+        key = convert.identity(row)
+        held = best.get(key)
+        if held is None or _knows_more(row, held[1]):
+            best[key] = (index, row)
+    return list(best.values())
+
+
+def _knows_more(row: ExecutionRecord, held: ExecutionRecord) -> bool:
+    try:
+        return row.rank > held.rank
+    except TypeError:
+        return False
+
+
+def _ranks(connection: Connection, ids: list[str]) -> dict[str, int]:
+    known: dict[str, int] = {}
+    for start in range(0, len(ids), _LOOKUP_ROWS):
+        result = connection.execute(_known_ranks, {"ids": ids[start : start + _LOOKUP_ROWS]})
+        known.update((row[0], row[1]) for row in result)
+    return known
+
+
+def _reason(error: BaseException) -> str:
+    cause = driver_error(error)
+    return f"{type(cause).__name__}: {cause}"

@@ -1,0 +1,280 @@
+"""@track, `with track()`, and Tracker: opens the span of an execution, captures input, output and error, closes it.
+
+Nothing here raises into, delays or changes what it tracks: every entry is guarded by `failsafe`, and an execution whose
+tracking failed goes on untracked. Durations come from a monotonic clock; the span's end is its start plus that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import uuid_utils
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind, StatusCode, get_tracer, set_span_in_context
+
+from otel_tracker import conventions as names
+from otel_tracker.capture import Captured, capture
+from otel_tracker.classification import classify, format_error
+from otel_tracker.failsafe import failsafe
+from otel_tracker.record import Status
+from otel_tracker.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_NOTHING: Final = Captured(text="", size=0, sha256="", truncated=False, redacted=False)
+
+
+class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of inputs, outputs and errors."""
+
+    track_input: bool = True
+    track_output: bool = True
+    track_errors: bool = True
+    max_input_size: int = 1_048_576
+    """Bytes of JSON; what is larger is cut and says so."""
+    max_output_size: int = 1_048_576
+    redact_keys: tuple[str, ...] = ()
+    """Names to redact beside the built-in ones."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """How an execution failed, for code that caught the failure itself."""
+
+    status: Status
+    error_type: str
+    message: str = ""
+    traceback: str = ""
+
+
+class Execution:
+    """One running execution. Every method is safe to call at any time, also after the end, and never raises."""
+
+    __slots__ = ("_begin", "_done", "_input", "_metadata", "_output", "_span", "_start", "_tags", "_tracker", "id")
+
+    def __init__(self, tracker: Tracker, span: Span | None, *, id: str, start: int, begin: int) -> None:  # noqa: A002 - the record's own word
+        self.id = id
+        """The record's id; empty where tracking is off or failed."""
+        self._tracker = tracker
+        self._span = span
+        self._start = start
+        self._begin = begin
+        self._done = span is None
+        self._input = _NOTHING
+        self._output = _NOTHING
+        self._metadata: dict[str, Any] = {}
+        self._tags: dict[str, str] = {}
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits, the id that Jaeger shows; empty where tracking is off."""
+        return format(self._span.get_span_context().trace_id, "032x") if self._span else ""
+
+    @property
+    def span(self) -> Span | None:
+        """The execution's span, for what else OpenTelemetry can do with it; None where tracking is off."""
+        return self._span
+
+    def set_output(self, value: object) -> None:
+        """Keep this value (any JSON-like or dataclass value) as the output; the last call wins."""
+        try:
+            settings = self._tracker.settings
+            if not self._done and settings.track_output:
+                self.set_captured_output(
+                    capture(value, max_bytes=settings.max_output_size, redactor=self._tracker.redactor)
+                )
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("execution.set_output", error)
+
+    def set_captured_output(self, captured: Captured) -> None:
+        """Keep an output that was captured already."""
+        self._output = captured
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Tag the record, to filter by later."""
+        self._tags[str(name)] = str(value)
+
+    def set_metadata(self, name: str, value: object) -> None:
+        """Keep a JSON-like fact beside the fixed fields."""
+        self._metadata[str(name)] = value
+
+    def fail(self, failure: Failure, *, attributes: Mapping[str, Any] | None = None) -> None:
+        """End it as failed, timed out or canceled, without an exception at hand."""
+        self.end(failure=failure, attributes=attributes)
+
+    def end(
+        self,
+        *,
+        error: BaseException | None = None,
+        failure: Failure | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """End it: as completed, by an exception, or by a failure; the first call counts."""
+        if self._done:
+            return
+        self._done = True
+        try:
+            if error is not None:
+                failure = _failure_of(error)
+            self._finish(failure, attributes or {})
+        except BaseException as problem:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("execution.end", problem)
+
+    def _finish(self, failure: Failure | None, attributes: Mapping[str, Any]) -> None:
+        span, settings = self._span, self._tracker.settings
+        if span is None:
+            return
+        duration = time.perf_counter_ns() - self._begin
+        last: dict[str, Any] = {
+            names.STATUS: (failure.status if failure else Status.COMPLETED).value,
+            names.DURATION: duration,
+            names.METADATA: self._metadata_text(),
+            **attributes,
+        }
+        if self._output.text:
+            last[names.OUTPUT] = self._output.text
+        if self._tags:
+            last[names.TAGS] = _encode(self._tags).decode()
+        if failure:
+            last[names.ERROR_TYPE] = failure.error_type
+            if settings.track_errors:
+                last[names.ERROR] = failure.message
+                last[names.TRACEBACK] = failure.traceback
+            span.set_status(StatusCode.ERROR, failure.message if settings.track_errors else None)
+        span.set_attributes(last)
+        span.end(end_time=self._start + duration)
+
+    def _metadata_text(self) -> str:
+        for name, captured in (("input", self._input), ("output", self._output)):
+            if captured.truncated:
+                self._metadata[f"{name}_truncated"] = True
+                self._metadata[f"{name}_size"] = captured.size
+                self._metadata[f"{name}_sha256"] = captured.sha256
+        return _encode(self._metadata).decode() if self._metadata else "{}"
+
+
+class Tracker:
+    """Opens executions on one tracer. Thread-safe; makes no thread of its own."""
+
+    def __init__(self, tracer: Tracer, *, settings: CaptureSettings | None = None, instance_id: str = "") -> None:
+        self.settings = settings or CaptureSettings()
+        self.redactor = Redactor(self.settings.redact_keys)
+        self._tracer = tracer
+        self._instance_id = instance_id
+
+    def start(  # noqa: PLR0913 - each is a separate fact, named at the call
+        self,
+        name: str,
+        *,
+        input: object = None,  # noqa: A002 - the record's own word
+        captured_input: Captured | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        context: Context | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Execution:
+        """Open an execution; the caller must `end` it. Never raises: a failure gives one that tracks nothing."""
+        try:
+            return self._start(
+                name,
+                captured_input or self._captured(input),
+                kind=kind,
+                context=context,
+                attributes=attributes or {},
+                tags=tags,
+            )
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("tracker.start", error)
+            return Execution(self, None, id="", start=0, begin=0)
+
+    def _captured(self, value: object) -> Captured:
+        if value is None or not self.settings.track_input:
+            return _NOTHING
+        return capture(value, max_bytes=self.settings.max_input_size, redactor=self.redactor)
+
+    def _start(
+        self,
+        name: str,
+        captured: Captured,
+        *,
+        kind: SpanKind,
+        context: Context | None,
+        attributes: Mapping[str, Any],
+        tags: Mapping[str, str] | None,
+    ) -> Execution:
+        execution_id = str(uuid_utils.uuid7())
+        start, begin = time.time_ns(), time.perf_counter_ns()
+        first = {
+            names.EXECUTION_ID: execution_id,
+            names.PLUGIN_NAME: name,
+            names.INPUT: captured.text,
+            names.INSTANCE_ID: self._instance_id,
+            **attributes,
+        }
+        if tags:
+            first[names.TAGS] = _encode(dict(tags)).decode()
+        span = self._tracer.start_span(
+            f"execute {name}",
+            context=context,
+            kind=kind,
+            attributes=first,
+            start_time=start,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        if not span.is_recording():
+            return Execution(self, None, id="", start=0, begin=0)
+        execution = Execution(self, span, id=execution_id, start=start, begin=begin)
+        execution._input = captured  # noqa: SLF001 - one thing in two halves
+        if tags:
+            execution._tags.update(tags)  # noqa: SLF001 - one thing in two halves
+        return execution
+
+
+def _failure_of(error: BaseException) -> Failure:
+    message, traceback = format_error(error)
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)):
+        return Failure(status=Status.CANCELED, error_type="canceled", message=message, traceback=traceback)
+    error_type = classify(error)
+    status = Status.TIMEOUT if error_type == "timeout" else Status.FAILED
+    return Failure(status=status, error_type=error_type, message=message, traceback=traceback)
+
+
+_current: Tracker | None = None
+
+
+def set_tracker(tracker: Tracker | None) -> None:
+    """Make this the tracker of `track` in the whole process; None takes it away."""
+    global _current  # noqa: PLW0603 - a decorator at import time has nowhere else to look
+    _current = tracker
+
+
+def get_tracker() -> Tracker:
+    """What `configure` set up; without it, one on OpenTelemetry's global provider (no provider: tracks nothing)."""
+    return _current or Tracker(get_tracer("otel_tracker"))
+
+
+def activate(execution: Execution) -> Token[Context] | None:
+    """Make the execution's span the current one, so that what opens inside becomes its child."""
+    try:
+        return otel_context.attach(set_span_in_context(execution.span)) if execution.span else None
+    except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+        failsafe.caught("tracking.activate", error)
+        return None
+
+
+def deactivate(token: Token[Context] | None) -> None:
+    """Undo `activate`."""
+    if token is not None:
+        try:
+            otel_context.detach(token)
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("tracking.deactivate", error)

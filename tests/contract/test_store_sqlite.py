@@ -1,0 +1,203 @@
+"""What holds for the SQLite file alone: faults of files, two processes, query plans."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event
+
+from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.query import ExecutionFilter, PageRequest
+from otel_tracker.record import ExecutionRecord, Status
+from otel_tracker.storage import open_store
+from otel_tracker.storage.store import SqlStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "executions.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqlStore]:
+    opened = open_store(f"sqlite:///{path}")
+    assert isinstance(opened, SqlStore)
+    yield opened
+    opened.close()
+
+
+def execution(number: int, *, status: Status = Status.COMPLETED, prefix: str = "a") -> ExecutionRecord:
+    return ExecutionRecord(
+        id=f"{prefix}-{number:08d}", plugin_name="greet", status=status, start_time=number, trace_id=f"{number:032x}"
+    )
+
+
+def test_folder_and_file_are_private(store: SqlStore, path: Path) -> None:
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("hello, I am a text file, and long enough to be read as a header" * 20)
+    with pytest.raises(StorageSchemaError, match="is not an SQLite database"):
+        open_store(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_another_programs_tables_are_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "x.db")
+    connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+    with pytest.raises(StorageSchemaError, match="another program's tables"):
+        open_store(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_a_path_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageUnavailableError, match=r"cannot open .*file/x\.db: File exists"):
+        open_store(f"sqlite:///{tmp_path}/file/x.db")
+
+
+def test_a_history_in_memory_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="names no file"):
+        open_store("sqlite://")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write read-only files")
+def test_a_read_only_file_is_unavailable(path: Path) -> None:
+    open_store(f"sqlite:///{path}").close()
+    path.chmod(0o400)
+    with pytest.raises(StorageUnavailableError, match="Permission denied"):
+        open_store(f"sqlite:///{path}")
+
+
+def _plant(store: SqlStore, pragma: str) -> None:
+    with store._database.writer.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA {pragma}")
+
+
+def test_a_write_to_a_read_only_connection_is_unavailable_and_recovers(store: SqlStore) -> None:
+    """The connection is thrown away, so the next write opens a good one."""
+    _plant(store, "query_only=ON")
+    with pytest.raises(StorageUnavailableError, match="readonly"):
+        store.write([execution(1)])
+    assert store.write([execution(1)]).stored == 1
+
+
+def test_a_full_disk_is_unavailable_and_keeps_nothing_of_the_batch(store: SqlStore) -> None:
+    store.write([execution(0)])
+    _plant(store, "max_page_count=40")
+    big = [
+        ExecutionRecord(id=f"b-{n}", plugin_name="p", status=Status.FAILED, start_time=n, input="x" * 9_000)
+        for n in range(90)
+    ]
+    with pytest.raises(StorageUnavailableError, match="full"):
+        store.write(big)
+    assert store.page(PageRequest()).total == 1
+    assert store.write(big).stored == 90
+
+
+def test_a_lock_held_by_another_program_is_waited_for(store: SqlStore, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.2, lambda: other.execute("ROLLBACK"))
+    timer.start()
+    assert store.write([execution(1)]).stored == 1
+    timer.join()
+    other.close()
+
+
+def test_a_deleted_file_is_noticed_and_made_anew(store: SqlStore, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Writes into a deleted file would vanish without any error."""
+    store.write([execution(1)])
+    for name in path.parent.glob("executions.db*"):
+        if not name.name.endswith(".write-lock"):
+            name.unlink()
+    store.ping()
+    assert "was deleted or replaced" in caplog.text
+    assert store.write([execution(2)]).stored == 1
+    assert [record.id for record in store.page(PageRequest()).executions] == ["a-00000002"]
+
+
+def test_readers_cannot_write(store: SqlStore) -> None:
+    with pytest.raises(StorageUnavailableError, match="readonly"), store._database.read() as connection:
+        connection.exec_driver_sql("DELETE FROM executions")
+
+
+_WRITE_FOR_A_SECOND = """
+import sys, time
+from otel_tracker.record import ExecutionRecord, Status
+from otel_tracker.storage import open_store
+store, prefix, written = open_store(sys.argv[1]), sys.argv[2], 0
+deadline = time.monotonic() + 1
+while time.monotonic() < deadline:
+    rows = [ExecutionRecord(id=f"{prefix}-{written + n}", plugin_name="p", status=Status.COMPLETED, start_time=1)
+            for n in range(20)]
+    written += store.write(rows).stored
+store.close()
+print(written)
+"""
+
+
+def test_two_processes_write_one_file_without_loss(store: SqlStore, path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", _WRITE_FOR_A_SECOND, f"sqlite:///{path}"]
+    processes = [subprocess.Popen([*command, prefix], stdout=subprocess.PIPE, cwd=root) for prefix in "xy"]
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+    counts = [int(output) for output in outputs]
+    assert min(counts) > 0
+    assert store.info().total_records == sum(counts)
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+def _plan(store: SqlStore, wanted: ExecutionFilter, cursor: str = "") -> str:
+    seen: list[tuple[str, object]] = []
+    engine = store._database._reader
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, _x, _m: seen.append((sql, values)))
+    store.page(PageRequest(filter=wanted, cursor=cursor, with_total=False, with_payloads=False))
+    with engine.connect() as connection:
+        sql, values = seen[0]
+        assert isinstance(values, tuple)
+        return " | ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values))
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (ExecutionFilter(), "executions_by_start"),
+        (ExecutionFilter(started_from=10, started_before=20), "executions_by_start"),
+        (ExecutionFilter(plugins=("greet",)), "executions_by_plugin"),
+        (ExecutionFilter(statuses=(Status.FAILED,)), "executions_by_status"),
+        (ExecutionFilter(trace_id="f" * 32), "executions_by_trace"),
+        (ExecutionFilter(delivery_id="d"), "executions_by_delivery"),
+    ],
+)
+def test_common_filters_use_an_index(store: SqlStore, wanted: ExecutionFilter, index: str, analyzed: bool) -> None:
+    store.write([execution(n, status=Status.FAILED if n % 50 == 0 else Status.COMPLETED) for n in range(500)])
+    if analyzed:
+        with store._database.write() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    plan = _plan(store, wanted)
+    assert index in plan
+    if not wanted.trace_id and not wanted.delivery_id:
+        assert "TEMP B-TREE" not in plan
+
+
+def test_a_cursor_seeks_in_the_index(store: SqlStore) -> None:
+    store.write([execution(n) for n in range(100)])
+    cursor = store.page(PageRequest(limit=10)).next_cursor
+    plan = _plan(store, ExecutionFilter(), cursor)
+    assert "SEARCH executions USING INDEX executions_by_start (start_time<?)" in plan
+    assert "TEMP B-TREE" not in plan
