@@ -16,6 +16,8 @@ from bridge_app.realtime import Realtime
 from exporters.spool import Spool, orphans
 from exporters.spooled import SpooledSpanExporter
 from exporters.sql import ExecutionRecordExporter
+from otel_tracker.conventions import EXECUTION_ID
+from otel_tracker.conversion import record_from_span
 from otel_tracker.errors import StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -89,11 +91,15 @@ class History:
 
     def get(self, execution_id: str) -> ExecutionRecord | None:
         """The record as it is this moment, stored or on its way."""
-        fresh = self.exporter.unsettled.get(execution_id)
+        fresh = self.exporter.unsettled.get(execution_id) or self._starting(execution_id)
         if fresh is not None and fresh.status.is_final:
             return fresh
         stored = self.store.get(execution_id)
         return max((r for r in (stored, fresh) if r is not None), key=lambda r: r.rank, default=None)
+
+    def _starting(self, execution_id: str) -> ExecutionRecord | None:
+        span = self.spooled.starting(lambda span: (span.attributes or {}).get(EXECUTION_ID) == execution_id)
+        return record_from_span(span) if span else None
 
     def prune(self, *, now: int) -> PruneResult:
         """Delete what is older than the retention."""
@@ -202,7 +208,7 @@ class DurableAnswers:
         finally:
             timer.cancel()
 
-    def _progressed(self, written: int, synced: int) -> None:  # noqa: ARG002 - the signature is the caller's
+    def _progressed(self, _synced: int) -> None:
         loop = self._loop
         if loop is not None and self._waiting:
             try:

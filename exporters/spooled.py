@@ -18,7 +18,7 @@ from exporters.backoff import delay_seconds
 from otel_tracker.failsafe import failsafe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("exporters.spooled")
 _BATCH_FRAMES: Final = 512
 _BATCH_BYTES: Final = 4 << 20
-_GATHER_SECONDS: Final = 0.05
+_GATHER_SECONDS: Final = 0.1
 """How long the drain lets frames gather: a start and its end then cost one row."""
+ANNOUNCE_AFTER_SECONDS: Final = 0.02
+"""How old an execution must be for its start to be kept: most end before, and then their end says it all."""
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -80,14 +82,18 @@ class SpooledSpanExporter:
         self.rejected = 0
         self.last_error = ""
         self._receipts: dict[str, Receipt] = {}
+        self._starts: dict[int, tuple[float, ReadableSpan]] = {}
+        self._has_starts = threading.Event()
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"drain-{destination.name}", daemon=True)
+        self._announcer = threading.Thread(target=self._announce, name=f"start-{destination.name}", daemon=True)
 
     def start(self) -> None:
-        """Start draining."""
+        """Start draining, and announcing what still runs."""
         self._thread.start()
+        self._announcer.start()
 
     def expect(self, execution_id: str) -> Receipt:
         """Ask for a receipt of this execution's end, before it ends."""
@@ -98,17 +104,15 @@ class SpooledSpanExporter:
         """Append the spans to the spool; FAILURE where one was not taken (full, closed), which the spool counts."""
         result = SpanExportResult.SUCCESS
         for span in spans:
-            frame = self.destination.encode(span)
-            if frame is None:
-                continue
-            sequence = self.spool.append(frame.data)
-            if frame.is_final:
-                receipt = self._receipts.pop(frame.key, None)
-                if receipt is not None:
-                    receipt.sequence = sequence
-            if sequence is None:
+            if span.end_time is None:
+                self._put_off(span)
+            elif not self._append(span):
                 result = SpanExportResult.FAILURE
         return result
+
+    def starting(self, is_wanted: Callable[[ReadableSpan], bool]) -> ReadableSpan | None:
+        """A running execution's span that is too young to be in the spool, or None."""
+        return next((span for _, span in list(self._starts.values()) if is_wanted(span)), None)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Whether everything appended so far was delivered in time."""
@@ -128,6 +132,44 @@ class SpooledSpanExporter:
             self._wake.set()
             self._thread.join(timeout_seconds)
         self.spool.close(timeout_seconds=timeout_seconds)
+
+    def _append(self, span: ReadableSpan) -> bool:
+        if self._starts and span.context is not None:
+            self._starts.pop(span.context.span_id, None)
+        frame = self.destination.encode(span)
+        if frame is None:
+            return True
+        sequence = self.spool.append(frame.data)
+        if frame.is_final:
+            receipt = self._receipts.pop(frame.key, None)
+            if receipt is not None:
+                receipt.sequence = sequence
+        return sequence is not None
+
+    def _put_off(self, span: ReadableSpan) -> None:
+        if span.context is not None:
+            self._starts[span.context.span_id] = (time.monotonic(), span)
+            if not self._has_starts.is_set():
+                self._has_starts.set()
+
+    def _announce(self) -> None:
+        """Spool the starts that are old enough; asleep while nothing runs."""
+        while not self._stopping.is_set():
+            self._has_starts.wait(0.5)
+            self._stopping.wait(ANNOUNCE_AFTER_SECONDS)
+            try:
+                self._announce_old()
+            except BaseException as error:  # noqa: BLE001 - the announcer must outlive whatever an encoder throws
+                failsafe.caught("spooled.announce", error)
+
+    def _announce_old(self) -> None:
+        self._has_starts.clear()
+        limit = time.monotonic() - ANNOUNCE_AFTER_SECONDS
+        for span_id, (begun, span) in list(self._starts.items()):
+            if begun <= limit and self._starts.pop(span_id, None) is not None:
+                self._append(span)
+        if self._starts:
+            self._has_starts.set()
 
     def _run(self) -> None:
         attempt = 0

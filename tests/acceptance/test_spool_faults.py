@@ -26,7 +26,7 @@ APPENDER = """
 import sys, pathlib
 from exporters.spool import Spool
 spool = Spool.open(pathlib.Path(sys.argv[1]), instance_id="victim", segment_bytes=20_000)
-spool.on_progress(lambda written, synced: print(synced, flush=True))
+spool.on_progress(lambda synced: print(synced, flush=True))
 number = 0
 while True:
     number += 1

@@ -229,18 +229,18 @@ def test_a_failed_sync_writes_the_frames_again_in_a_new_file(spool: Spool, monke
     assert (spool.written, spool.dropped) == (1, {})
 
 
-def test_progress_is_told_once_written_and_once_synced(spool: Spool) -> None:
-    told: list[tuple[int, int]] = []
-    spool.on_progress(lambda written, synced: told.append((written, synced)))
+def test_progress_is_told_once_a_group_commit(spool: Spool) -> None:
+    told: list[int] = []
+    spool.on_progress(told.append)
     put(spool, b"a")
     put(spool, b"b")
     spool.close(timeout_seconds=10)
-    assert told == [(1, 0), (1, 1), (2, 1), (2, 2)]
+    assert told == [1, 2]
 
 
 def test_a_failing_listener_does_not_stop_the_writer(spool: Spool) -> None:
-    def listener(written: int, synced: int) -> None:
-        raise ValueError(written, synced)
+    def listener(synced: int) -> None:
+        raise ValueError(synced)
 
     spool.on_progress(listener)
     put(spool, b"a")
