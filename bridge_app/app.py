@@ -7,34 +7,31 @@ import contextlib
 import gc
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
 
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
+from bridge_app.api.openapi import openapi_config
 from bridge_app.auth import TokenMiddleware
 from bridge_app.daemons import Daemon
 from bridge_app.history import History
 from bridge_app.metrics import Metrics
-from bridge_app.plugins.calls import Isolation, RunnerSettings
 from bridge_app.plugins.runner import PluginRunner
+from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
-from bridge_app.version import VERSION
+from bridge_app.stores import store_opener
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
-from otel_tracker.storage import open_store
 from otel_tracker.tracking import CaptureSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from bridge_app.config import Config
-    from otel_tracker.ports import ExecutionStore
     from otel_tracker.provider import Configured
 
 logger = logging.getLogger("bridge_app.app")
@@ -69,6 +66,7 @@ class Application:
             history=self.history,
             processor=self.tracking.processor if self.tracking else None,
         )
+        self.start_error: Exception | None = None
         self._cleanup: Daemon | None = None
 
     def begin_stop(self) -> None:
@@ -77,7 +75,7 @@ class Application:
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
-        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.show_plugin]
+        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.get_plugin]
         return Litestar(
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
@@ -86,10 +84,17 @@ class Application:
                 system.live,
                 system.metrics,
             ],
-            state=State({"bridge": self.bridge, "history": self.history, "metrics": self.metrics}),
+            state=State(
+                {
+                    "bridge": self.bridge,
+                    "history": self.history,
+                    "metrics": self.metrics,
+                    "is_guarded": bool(self.config.auth.token),
+                }
+            ),
             lifespan=[self._lifespan],
             exception_handlers=exception_handlers(),
-            openapi_config=OpenAPIConfig(title="Webhook bridge", version=VERSION, path="/schema"),
+            openapi_config=openapi_config(token_required=bool(self.config.auth.token)),
             request_max_body_size=self.config.server.max_body_bytes,
             logging_config=None,
             middleware=[lambda app: TokenMiddleware(app, token=self.config.auth.token)]
@@ -99,7 +104,12 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        await self._start()
+        try:
+            await self._start()
+        except Exception as error:
+            self.start_error = error  # the server tells that start-up failed, and not why
+            await self._stop()
+            raise
         try:
             yield
         finally:
@@ -150,17 +160,6 @@ def _history(config: Config, instance_id: str) -> History:
     )
 
 
-def store_opener(config: Config) -> Callable[[], ExecutionStore]:
-    """What opens the configured store; raises StorageError where it cannot."""
-    selected = config.storage.sqlite
-    return lambda: open_store(
-        config.storage_url(),
-        max_connections=config.storage.selected.max_connections,
-        enable_wal=selected.enable_wal,
-        enable_foreign_keys=selected.enable_foreign_keys,
-    )
-
-
 def capture_settings(config: Config) -> CaptureSettings:
     """What of an execution is kept."""
     tracking = config.execution_tracking
@@ -171,23 +170,4 @@ def capture_settings(config: Config) -> CaptureSettings:
         max_input_size=tracking.max_input_size,
         max_output_size=tracking.max_output_size,
         redact_keys=tracking.redact_keys,
-    )
-
-
-def runner_settings(config: Config) -> RunnerSettings:
-    """How plugins run."""
-    plugins = config.plugins
-    options = {"python": plugins.python} if plugins.python else {}
-    return RunnerSettings(
-        directories=tuple(Path(one) for one in plugins.directories),
-        timeout_seconds=plugins.timeout_seconds,
-        isolation=Isolation(plugins.isolation),
-        workers=plugins.workers,
-        max_queue=plugins.max_queue,
-        max_memory_bytes=plugins.max_memory_bytes,
-        max_result_bytes=plugins.max_result_bytes,
-        max_log_bytes=plugins.max_log_bytes,
-        recycle_after=plugins.recycle_after,
-        reload_interval_seconds=plugins.reload_interval_seconds,
-        **options,
     )

@@ -4,10 +4,16 @@ In: a decoded URL path and the `Authorization` header. Out: yes or no; the middl
 document. Open paths are an exact allow-list, so every unusual spelling of a path (`//`, `/./`, `%2e`, other case)
 asks for the token: a trick can only close a door. Never logs a token, never compares in variable time.
 Webhooks are open here because senders sign instead. Source: RFC 6750.
+
+Browsers cannot send a bearer token when somebody types an address. So the pages under `/schema`, and only they, take
+the token as the password of HTTP Basic too (any user name), and a browser is asked for it. Nothing under them changes
+anything, so a browser that sends the password by itself can be led to no harm. Source: RFC 7617.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import re
 from typing import TYPE_CHECKING, Final
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 _OPEN: Final = re.compile(
     r"/health(?:/live|/ready)?/?|/api/(?:v1|latest)/webhook/(?!\.+/?\Z)[A-Za-z0-9._~-]{1,256}/?",
 )
+# What people open in a browser; the viewer's files are under it.
+_PAGES: Final = re.compile(r"/schema(?:/[A-Za-z0-9._-]+)*/?")
 
 
 def is_open(path: str) -> bool:
@@ -39,8 +47,25 @@ def is_allowed(path: str, *, authorization: bytes | None, token: str | None) -> 
     if not token or is_open(path):
         return True
     scheme, _, credentials = (authorization or b"").partition(b" ")
-    matches = hmac.compare_digest(credentials.strip(), token.encode())
-    return matches and scheme.lower() == b"bearer"
+    match scheme.lower():
+        case b"bearer":
+            given = credentials.strip()
+        case b"basic" if _is_page(path):
+            given = _password(credentials)
+        case _:
+            given = b""
+    return hmac.compare_digest(given, token.encode())
+
+
+def _is_page(path: str) -> bool:
+    return _PAGES.fullmatch(path) is not None
+
+
+def _password(credentials: bytes) -> bytes:
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 class TokenMiddleware:
@@ -63,10 +88,10 @@ class TokenMiddleware:
         elif scope["type"] == ScopeType.WEBSOCKET:
             await send({"type": "websocket.close", "code": 1008, "reason": "a bearer token is required"})
         else:
-            await _refuse(send)
+            await _refuse(send, ask_browser=_is_page(scope["path"]))
 
 
-async def _refuse(send: Send) -> None:
+async def _refuse(send: Send, *, ask_browser: bool) -> None:
     body = problem_document(
         problem_type_for_status(401),
         detail="The token is missing or wrong: send the header 'Authorization: Bearer <auth.token>'.",
@@ -76,5 +101,7 @@ async def _refuse(send: Send) -> None:
         (b"content-length", str(len(body)).encode()),
         (b"www-authenticate", b'Bearer realm="webhook-bridge"'),
     ]
+    if ask_browser:
+        headers.append((b"www-authenticate", b'Basic realm="webhook-bridge", charset="UTF-8"'))
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,19 +1,23 @@
 """History: the record path of one process put together: spool, exporter, store, recovery, retention.
 
-It comes up whether or not the store does. While the store is away the spool keeps the records and this keeps trying;
+It comes up whether or not spool and store do, and keeps trying. While the store is away the spool keeps the records;
 once it is there, what dead processes left behind is taken in, and their running executions are ended as interrupted.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge_app.realtime import Realtime
-from exporters.spool import Spool, orphans
+from exporters.absent_spool import AbsentSpool
+from exporters.spool import Spool, SpoolDirectory, SpoolOwnedError, orphans
 from exporters.spooled import SpooledSpanExporter
 from exporters.sql import ExecutionRecordExporter
 from otel_tracker.conventions import EXECUTION_ID
@@ -21,7 +25,6 @@ from otel_tracker.conversion import record_from_span
 from otel_tracker.errors import StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from pathlib import Path
 
@@ -31,10 +34,14 @@ if TYPE_CHECKING:
     from otel_tracker.record import ExecutionRecord
 
 logger = logging.getLogger("bridge_app.history")
-_RETRY_SECONDS: Final = 1.0
+_KEEP_SECONDS: Final = 1.0
+_ADOPT_SECONDS: Final = 2.0
+_ADOPT_AT_ONCE: Final = 16
 _DAY: Final = 86_400_000_000_000
-DURABLE_WITHIN_SECONDS: Final = 0.05
+DURABLE_WITHIN_SECONDS: Final = 0.04
 """How long an answer waits for the group commit before it says `process` instead of `disk`."""
+RELIEVED_WITHIN_SECONDS: Final = 0.01
+"""How long it then waits until another thread than the one that hangs has written the record."""
 
 
 class History:
@@ -57,12 +64,18 @@ class History:
         self.interrupted = 0
         self._open_store = open_store
         self._spool_root = spool_root
-        self._spool = Spool.open(spool_root, instance_id=instance_id, max_bytes=spool_max_bytes, sync=sync)
+        self._open_spool = partial(
+            Spool.open, spool_root, instance_id=instance_id, max_bytes=spool_max_bytes, sync=sync
+        )
+        self._absent = AbsentSpool()
+        self._spool: Spool | AbsentSpool = self._absent
         self.exporter = ExecutionRecordExporter()
         self.spooled = SpooledSpanExporter(self.exporter, self._spool)
         self.answers = DurableAnswers(self._spool, sync=sync)
         self._store: ExecutionStore | None = None
         self._why = "it is not open yet"
+        self._adoptions = {"rejected": 0, "corrupt_frames": 0}
+        self._adopt_at = 0.0
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="storage-keeper", daemon=True)
 
@@ -81,13 +94,13 @@ class History:
 
     @property
     def is_open(self) -> bool:
-        """Whether the store was opened."""
-        return self._store is not None
+        """Whether records are kept and reach the store."""
+        return not self.why_closed
 
     @property
     def why_closed(self) -> str:
-        """Why the store is away; empty while it is there."""
-        return "" if self._store else self._why
+        """Why records are not kept, or do not reach the store now; empty while all is well."""
+        return self._why or self.spooled.last_error
 
     def get(self, execution_id: str) -> ExecutionRecord | None:
         """The record as it is this moment, stored or on its way."""
@@ -112,9 +125,9 @@ class History:
             "frames": depth.frames,
             "bytes": depth.bytes,
             "oldest_age_seconds": round(depth.oldest_age_seconds, 3),
-            "dropped": dict(self._spool.dropped),
-            "corrupt_frames": self._spool.corrupt_frames,
-            "rejected": self.spooled.rejected,
+            "dropped": {**self._absent.dropped, **self._spool.dropped},
+            "corrupt_frames": self._spool.corrupt_frames + self._adoptions["corrupt_frames"],
+            "rejected": self.spooled.rejected + self._adoptions["rejected"],
             "delivered": self.spooled.delivered,
             "last_error": self.spooled.last_error,
         }
@@ -131,54 +144,88 @@ class History:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             try:
-                if self._store is None:
+                self._spool.mark_alive()
+                if self._why:
                     self._try_open(first=False)
-                if self._store is not None:
+                if self._store is not None and time.monotonic() >= self._adopt_at:
+                    self._adopt_at = time.monotonic() + _ADOPT_SECONDS
                     self._adopt(self._store)
             except StorageError as error:
                 logger.warning("Taking in what dead processes left was put off: %s", error)
             except Exception:
                 logger.exception("Taking in what dead processes left failed; it is tried again")
-            self._stopping.wait(_RETRY_SECONDS if self._store is None else 5.0)
+            self._stopping.wait(_KEEP_SECONDS if self._adopt_at else 0.05)
 
     def _try_open(self, *, first: bool) -> None:
-        try:
-            store = self._open_store()
-        except StorageError as error:
-            if first or str(error) != self._why:
-                logger.error("Failed to initialize storage: %s", error)  # noqa: TRY400 - the reason is the message
-                logger.error("Execution tracking will be disabled")  # noqa: TRY400 - the reason is the message
-            self._why = str(error)
-            return
-        self._store = store
-        self.exporter.use(store)
-        logger.info("Execution storage initialized successfully")
+        """Open what is not open yet, spool or store; say why that failed, once a reason."""
+        reasons = []
+        for attempt in (self._try_spool, self._try_store):
+            try:
+                attempt()
+            except (StorageError, SpoolOwnedError, OSError) as error:
+                reasons.append(str(error))
+        why = "; ".join(reasons)
+        if why and (first or why != self._why):
+            logger.error("Failed to initialize storage: %s", why)
+            logger.error("Execution tracking will be disabled")
+        self._why = why
+
+    def _try_spool(self) -> None:
+        if self._spool is self._absent:
+            try:
+                self._spool = self._open_spool()
+            except OSError as error:
+                raise StorageUnavailableError(f"cannot keep a spool in {self._spool_root}: {error.strerror}") from error
+            self.answers.use(self._spool)
+            self.spooled.spool = self._spool
+
+    def _try_store(self) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+            self.exporter.use(self._store)
+            logger.info("Execution storage initialized successfully")
 
     def _adopt(self, store: ExecutionStore) -> None:
-        for orphan in orphans(self._spool_root):
-            try:
-                while (batch := orphan.read(max_frames=512, max_bytes=4 << 20)).frames:
-                    for index, reason in self.exporter.deliver(batch.frames).rejected:
-                        orphan.bury(batch.frames[index], reason=reason)
-                    orphan.commit(batch.end)
-                    self.adopted += len(batch.frames)
-                interrupted = store.interrupt(orphan.instance_id, now=time.time_ns())
-            except BaseException:
+        waiting = orphans(self._spool_root, limit=_ADOPT_AT_ONCE)
+        if len(waiting) == _ADOPT_AT_ONCE:
+            self._adopt_at = 0.0  # there are more
+        try:
+            while waiting and not self._stopping.is_set():
+                self._take_in(waiting[0], store)
+                waiting.pop(0)
+        finally:  # what was not taken in is anybody's again, this process's too
+            for orphan in waiting:
                 orphan.release()
-                raise
-            self.interrupted += interrupted
-            logger.info("Took in the spool of %s: %d executions were interrupted", orphan.instance_id, interrupted)
-            orphan.remove()
+
+    def _take_in(self, orphan: SpoolDirectory, store: ExecutionStore) -> None:
+        while (batch := orphan.read(max_frames=512, max_bytes=4 << 20)).frames:
+            rejected = self.exporter.deliver(batch.frames).rejected
+            for index, reason in rejected:
+                orphan.bury(batch.frames[index], reason=reason)
+            orphan.commit(batch.end)
+            self.adopted += len(batch.frames)
+            self._adoptions["rejected"] += len(rejected)
+        interrupted = store.interrupt(orphan.instance_id, now=orphan.last_alive_ns)
+        self.interrupted += interrupted
+        self._adoptions["corrupt_frames"] += orphan.corrupt_frames
+        logger.info("Took in the spool of %s: %d executions were interrupted", orphan.instance_id, interrupted)
+        orphan.remove()
 
 
 class DurableAnswers:
     """Lets coroutines wait for the group commit: one wake-up of the event loop per commit, not per waiter."""
 
-    def __init__(self, spool: Spool, *, sync: bool) -> None:
+    def __init__(self, spool: Spool | AbsentSpool, *, sync: bool) -> None:
         self._spool = spool
         self._sync = sync
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._relief: asyncio.Future[None] | None = None
+        self.use(spool)
+
+    def use(self, spool: Spool | AbsentSpool) -> None:
+        """Wait for this spool from now on; before anything is appended to it."""
+        self._spool = spool
         spool.on_progress(self._progressed)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -192,6 +239,8 @@ class DurableAnswers:
             return "none"
         if (self._spool.synced if wanted == "disk" else self._spool.written) < sequence:
             await self._wait(sequence)
+        if self._spool.written < sequence:
+            await self._relieve(sequence)
         if wanted == "disk" and self._spool.synced >= sequence:
             return "disk"
         return "process" if self._spool.written >= sequence else "none"
@@ -203,10 +252,22 @@ class DurableAnswers:
         self._waiting.append((sequence, future))
         timer = loop.call_later(DURABLE_WITHIN_SECONDS, self._give_up, future)
         self._release()  # the commit may have come between the check and the queue
-        try:
+        # Cancelled by a stopping server, the wait is over and the answer, which is ready, is still sent.
+        with contextlib.suppress(asyncio.CancelledError):
             await future
-        finally:
-            timer.cancel()
+        timer.cancel()
+
+    async def _relieve(self, sequence: int) -> None:
+        """The disk hangs: have the record written at least, by one thread for all that wait."""
+        loop = self._loop
+        assert loop is not None  # noqa: S101 - narrows a type; cannot be false
+        for _ in range(2):  # the one under way may have begun before this record was queued
+            if self._relief is None or self._relief.done():
+                self._relief = loop.run_in_executor(None, self._spool.relieve)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([self._relief], timeout=RELIEVED_WITHIN_SECONDS / 2)
+            if self._spool.written >= sequence:
+                return
 
     def _progressed(self, _synced: int) -> None:
         loop = self._loop

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Request, Response
@@ -36,13 +37,18 @@ _DISCONNECTED: Final = "client disconnected prematurely"
 AnyRequest = Request[Any, Any, State]
 
 
+def path_of(request: AnyRequest) -> str:
+    """The decoded path. `request.url` would raise where the Host header names an impossible port."""
+    return str(request.scope["path"])
+
+
 def problem_response(
     kind: ProblemType,
     *,
     detail: str = "",
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Response[bytes]:
     """A Litestar response that carries the problem."""
     return Response(
@@ -63,8 +69,8 @@ def handle_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     if isinstance(error, InternalServerException) and error.detail == _DISCONNECTED:
         return problem_response(problem_type_for_status(400), detail="The connection ended before the body was whole.")
     if isinstance(error, HTTPException) and error.status_code != 500:
-        return problem_response(problem_type_for_status(error.status_code), detail=error.detail, headers=error.headers)
-    _logger.error("%s %s failed unexpectedly", request.method, request.url.path, exc_info=error)
+        return _http_error(request, error)
+    _logger.error("%s %s failed unexpectedly", request.method, path_of(request), exc_info=error)
     return problem_response(
         problem_type_for_status(500),
         detail="An unexpected error occurred. It is in the server's log, with its traceback.",
@@ -76,9 +82,20 @@ def exception_handlers() -> dict[int | type[Exception], Callable[[AnyRequest, Ex
     return {HTTPException: handle_exception, Exception: handle_exception}
 
 
+def _http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    detail, headers = error.detail, {name.title(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"Nothing is served at {path_of(request)[:200]!r}. GET /schema shows what is."
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        detail = f"{request.method} is not supported here: use one of {headers['Allow']}."
+    return problem_response(problem_type_for_status(error.status_code), detail=detail, headers=headers)
+
+
 def _own_error(kind: ProblemType, error: Exception) -> Response[bytes]:
     if isinstance(error, FieldError):
-        return problem_response(kind, detail=error.detail, errors=[{"field": error.field, "message": error.detail}])
+        errors = [{"field": error.field, "message": error.detail}]
+        return problem_response(kind, detail=f"{error.field}: {error.detail}", errors=errors)
     if isinstance(error, CursorError):
         return problem_response(kind, detail=str(error), errors=[{"field": "cursor", "message": str(error)}])
     if isinstance(error, StorageError):

@@ -10,6 +10,7 @@ EdgeError
 │   └── UnsupportedBodyError     a media type or charset that is not read here
 ├── FieldError                   a parameter is wrong; names the field
 ├── NotFoundError                the named thing does not exist
+│   └── HistoryDisabledError     there is no history, because tracking is off
 ├── PayloadTooLargeError         more bytes than the limit
 └── UnavailableError             it would work later; says when to come back
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -47,7 +48,7 @@ class UnsupportedBodyError(BodyError):
 
 
 class FieldError(EdgeError):
-    """A parameter's value is wrong. `field` is its name as the sender wrote it."""
+    """A parameter's value is wrong. `field` is its name as the sender wrote it; the text goes on: "is 'x': …"."""
 
     def __init__(self, detail: str, *, field: str) -> None:
         super().__init__(detail)
@@ -56,6 +57,13 @@ class FieldError(EdgeError):
 
 class NotFoundError(EdgeError):
     """What the URL names does not exist."""
+
+
+class HistoryDisabledError(NotFoundError):
+    """`execution_tracking.enabled` is false, so nothing is recorded and nothing can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("No history is kept: execution_tracking.enabled is false.")
 
 
 class PayloadTooLargeError(EdgeError):
@@ -77,6 +85,30 @@ class ProblemType:
     status: int
     slug: str
     title: str
+
+
+class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter that is wrong."""
+
+    field: str
+    """Its name, as the sender wrote it."""
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document (RFC 9457): the body of every answer that is an error."""
+
+    type: str
+    """`/problems/<slug>`: stable, programs may switch on it."""
+    title: str
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What is wrong with this request, and what to do."""
+    errors: list[FieldProblem] = []
+    """The parameters that are wrong, where the problem is in parameters."""
+    error_type: str = ""
+    """Of a webhook whose plugin failed: the `error_type` of its execution."""
 
 
 _BY_STATUS: Final[dict[int, ProblemType]] = {
@@ -108,12 +140,18 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
     UnsupportedBodyError: _BY_STATUS[415],
     FieldError: _BY_STATUS[422],
     NotFoundError: _BY_STATUS[404],
+    HistoryDisabledError: ProblemType(404, "history-disabled", "No history is kept"),
     PayloadTooLargeError: _BY_STATUS[413],
     UnavailableError: _BY_STATUS[503],
     CursorError: _BY_STATUS[422],
     StorageUnavailableError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
     StorageSchemaError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
 }
+
+
+def known_problem_types() -> list[ProblemType]:
+    """Every kind in the tables, by status."""
+    return sorted({*_BY_STATUS.values(), *_BY_CLASS.values()}, key=lambda kind: (kind.status, kind.slug))
 
 
 def problem_type_for_status(status: int) -> ProblemType:
@@ -138,26 +176,22 @@ def problem_document(
     *,
     detail: str = "",
     errors: Sequence[Mapping[str, str]] = (),
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The document as JSON bytes. `errors` lists wrong fields as `{"field", "message"}`; `extra` adds members."""
-    document: dict[str, Any] = {
-        "type": f"/problems/{kind.slug}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail or kind.title,
-    }
-    if errors:
-        document["errors"] = list(errors)
-    for name, value in (extra or {}).items():
-        document.setdefault(name, value)
-    return _encode(document)
+    """The document as JSON bytes. `errors` lists wrong fields as `{"field", "message"}`, `extra` more of `Problem`."""
+    problem = Problem(
+        type=f"/problems/{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=_encodable(detail or kind.title),
+        errors=[
+            FieldProblem(field=_encodable(entry["field"]), message=_encodable(entry["message"])) for entry in errors
+        ],
+        **(extra or {}),
+    )
+    return msgspec.json.encode(problem)
 
 
-def _encode(document: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(document)
-    except UnicodeEncodeError:  # a lone surrogate, from a URL or header that was no UTF-8
-        safe = {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in document.items()}
-        safe.pop("errors", None)
-        return msgspec.json.encode(safe)
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which come from a URL or header that was no UTF-8."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,9 +1,10 @@
 """The ASGI server: uvicorn, bound by us, limited by us, stopped in our order.
 
 In: an ASGI app and `ServerSettings`. Out: it serves until SIGTERM or SIGINT, then returns normally (exit code 0).
-Stop order: `on_stop` at once (readiness goes 503, event streams end), no new connections, requests in flight finish for
-up to `shutdown_grace_seconds`, the rest get 503, then the app's lifespan shutdown, always. A second signal cuts the
-grace; a third kills. Never configures logging, writes no access log, names no server software.
+Stop order: `on_stop` at once (readiness goes 503, event streams end), requests in flight finish for up to
+`shutdown_grace_seconds` while whoever still comes is told 503, the rest are cancelled and get 503, no new connections,
+then the app's lifespan shutdown, always. A second signal cuts the grace; a third kills. Never configures logging,
+writes no access log, names no server software.
 Written against uvicorn 0.54.
 """
 
@@ -32,6 +33,7 @@ __all__ = ["Server", "ServerBindError", "ServerSettings", "make_server", "serve"
 _logger = logging.getLogger(__name__)
 
 ASGIApp = Callable[[Any, Any, Any], Any]
+_LAST_WORDS_SECONDS = 1.0  # for a cancelled request to answer 503, and for that to be taken
 
 _REASONS: Mapping[int, str] = {
     errno.EADDRINUSE: "another program listens there: stop it, or choose another port with server.port",
@@ -78,9 +80,8 @@ def make_server(app: ASGIApp, settings: ServerSettings, *, on_stop: Callable[[],
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # call_later takes a float
-        timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # type: ignore[arg-type]  # so does wait_for
     )
-    return Server(config, on_stop=on_stop)
+    return Server(config, on_stop=on_stop, grace_seconds=settings.shutdown_grace_seconds)
 
 
 def bind(host: str, *, port: int) -> socket.socket:
@@ -105,9 +106,11 @@ def bind(host: str, *, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn's server with our way to stop."""
 
-    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None], grace_seconds: float) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+        self._grace_seconds = grace_seconds
+        self._grace_ends = 0.0
         self._signals = 0
         self._in_hurry = False
         self._running_loop: asyncio.AbstractEventLoop | None = None
@@ -141,12 +144,29 @@ class Server(uvicorn.Server):
             _logger.exception("the stop callback failed; stopping all the same")
         self.should_exit = True
 
+    async def main_loop(self) -> None:
+        """Serve until a stop, and go on listening until what was in flight is answered."""
+        await super().main_loop()
+        loop = asyncio.get_running_loop()
+        self._grace_ends = loop.time() + self._grace_seconds
+        # Only what was in flight: what comes now is refused at once, and may come without end.
+        left = set(self.server_state.tasks)
+        while left and not self._in_hurry and loop.time() < self._grace_ends:
+            await asyncio.sleep(0.02)
+            left = {task for task in left if not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_LAST_WORDS_SECONDS)
+
     async def _wait_tasks_to_complete(self) -> None:
-        # uvicorn cancels what is left when this raises TimeoutError, and then runs the lifespan shutdown; its own
-        # version skips that shutdown on a second signal, and with it the flush of the spool.
+        # Of connections that still take their answers. uvicorn's own version skips the lifespan shutdown on a second
+        # signal, and with it the flush of the spool.
+        loop = asyncio.get_running_loop()
+        last_words_end = loop.time() + _LAST_WORDS_SECONDS
         while self.server_state.connections or self.server_state.tasks:
-            if self._in_hurry:
-                raise TimeoutError
+            if loop.time() >= (last_words_end if self._in_hurry else max(last_words_end, self._grace_ends)):
+                return
             await asyncio.sleep(0.02)
 
 
@@ -155,7 +175,7 @@ def _answer_when_cancelled(app: ASGIApp) -> ASGIApp:
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, _without_traceback(send) if scope["type"] == "lifespan" else send)
         except asyncio.CancelledError:
             if scope["type"] != "http":
                 raise
@@ -163,6 +183,16 @@ def _answer_when_cancelled(app: ASGIApp) -> ASGIApp:
                 await _send_stopping(send)
 
     return guarded
+
+
+def _without_traceback(send: Any) -> Any:
+    """A failed start-up is told without Litestar's traceback: the app keeps the exception, its caller says it."""
+
+    async def quieter(message: Any) -> None:
+        failed = message["type"] == "lifespan.startup.failed"
+        await send({"type": message["type"]} if failed else message)
+
+    return quieter
 
 
 async def _send_stopping(send: Any) -> None:

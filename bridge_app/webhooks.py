@@ -6,6 +6,7 @@ The execution's span is itself the SERVER span of the request. The answer carrie
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -24,12 +25,14 @@ from bridge_app.problems import NotFoundError, UnavailableError, problem_type_fo
 from otel_tracker import conventions as names
 from otel_tracker.capture import Captured, capture, capture_json
 from otel_tracker.classification import classify_names
+from otel_tracker.failsafe import failsafe
 from otel_tracker.record import Status
 from otel_tracker.tracking import Execution, Failure, Tracker
 
 if TYPE_CHECKING:
     from bridge_app.history import History
     from bridge_app.plugins.runner import PluginRunner
+    from exporters.spooled import Receipt
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ROUTE: Final = "/api/v1/webhook/{plugin}"
@@ -43,6 +46,10 @@ _DELIVERY_HEADERS: Final = (
     "request-id",
 )
 _NO_RETURN_CONTENT: Final = b"null"
+_OUTLIVED_THE_GRACE: Final = Outcome(
+    OutcomeKind.CANCELED, error="the bridge stopped before the plugin was done", error_type="interrupted"
+)
+_UNTOLD: Final = Failure(status=Status.FAILED, error_type="unknown_error", message="why it failed could not be kept")
 _trace_context: Final = TraceContextTextMapPropagator()
 
 
@@ -80,32 +87,44 @@ class Bridge:
 
     async def handle(self, delivery: Delivery) -> Response[bytes]:
         """Run the plugin, keep the record, answer."""
-        execution = self._open(delivery)
-        receipt = None
-        if execution and execution.id and self._history and self._durability != "off":
-            receipt = self._history.spooled.expect(execution.id)
+        execution = receipt = None
+        try:
+            execution = self._open(delivery)
+            if execution and execution.id and self._history:
+                self._history.realtime.started(delivery.plugin)
+                receipt = self._history.spooled.expect(execution.id) if self._durability != "off" else None
+        except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.open", error)
         try:
             outcome = await self.runner.run(_call(delivery, execution))
         except BaseException as error:
-            if execution:
-                self._close(execution, delivery.plugin, None, status_code=499, error=error)
-            raise
+            if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):
+                if execution and execution.id:
+                    self._close(execution, delivery.plugin, None, status_code=499, error=error)
+                raise
+            outcome = _OUTLIVED_THE_GRACE  # the server cancels what is left: that has an answer and a record too
         response = _answer(delivery, outcome)
+        response.headers["X-Execution-Durable"] = "none"
         if execution and execution.id:
             self._close(execution, delivery.plugin, outcome, status_code=response.status_code or 200)
-            durable = "none"
-            if receipt is not None and self._history:
-                durable = await self._history.answers.durability(receipt, wanted=self._durability)
-            response.headers.update(
-                {"X-Execution-Id": execution.id, "X-Trace-Id": execution.trace_id, "X-Execution-Durable": durable}
-            )
-        else:
-            response.headers["X-Execution-Durable"] = "none"
+            await self._label(response, execution, receipt)
         return response
 
     def reject(self, reason: str) -> None:
         """Count a delivery that was refused before it became an execution."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    async def _label(self, response: Response[bytes], execution: Execution, receipt: Receipt | None) -> None:
+        """Say on the answer which record is its own, and how safe that is by now."""
+        try:
+            response.headers.update({"X-Execution-Id": execution.id, "X-Trace-Id": execution.trace_id})
+            if receipt is not None and self._history:
+                durable = await self._history.answers.durability(receipt, wanted=self._durability)
+                response.headers["X-Execution-Durable"] = durable
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.label", error)
 
     def _open(self, delivery: Delivery) -> Execution | None:
         if self._tracker is None:
@@ -120,19 +139,16 @@ class Bridge:
         }
         if delivery_id := delivery.delivery_id:
             attributes[names.DELIVERY_ID] = delivery_id
-        context = Context()
-        if "traceparent" in delivery.headers:
-            context = _trace_context.extract(delivery.headers, context)
-        execution = self._tracker.start(
-            delivery.plugin,
-            captured_input=self._captured_input(delivery),
-            kind=SpanKind.SERVER,
-            context=context,
-            attributes=attributes,
+        context, captured = Context(), None
+        try:
+            captured = self._captured_input(delivery)
+            if "traceparent" in delivery.headers:
+                context = _trace_context.extract(delivery.headers, context)
+        except BaseException as error:  # noqa: BLE001 - a record without its input is better than none
+            failsafe.caught("webhook.input", error)
+        return self._tracker.start(
+            delivery.plugin, captured_input=captured, kind=SpanKind.SERVER, context=context, attributes=attributes
         )
-        if self._history:
-            self._history.realtime.started(delivery.plugin)
-        return execution
 
     def _captured_input(self, delivery: Delivery) -> Captured | None:
         tracker = self._tracker
@@ -152,21 +168,27 @@ class Bridge:
         status_code: int,
         error: BaseException | None = None,
     ) -> None:
-        tracker = self._tracker
-        if tracker is None:
-            return
         attributes: dict[str, Any] = {names.HTTP_RESPONSE_STATUS_CODE: status_code}
-        failure = None
-        if outcome is not None:
+        try:
+            failure = self._told(execution, outcome, attributes) if outcome else None
+            execution.end(error=error, failure=failure, attributes=attributes)
+            if self._history:
+                status = failure.status if failure else Status.CANCELED if error else Status.COMPLETED
+                self._history.realtime.ended(plugin, status=status, duration=outcome.run_ns if outcome else 0)
+        except BaseException as problem:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.close", problem)
+
+    def _told(self, execution: Execution, outcome: Outcome, attributes: dict[str, Any]) -> Failure | None:
+        """What the outcome tells of the execution: its logs, its output, and how it failed."""
+        try:
             if outcome.logs:
                 attributes[names.LOGS] = outcome.logs
-            if outcome.body and tracker.settings.track_output:
-                execution.set_captured_output(_captured_output(outcome.body, tracker))
-            failure = _failure(outcome)
-        execution.end(error=error, failure=failure, attributes=attributes)
-        if self._history:
-            status = failure.status if failure else Status.CANCELED if error else Status.COMPLETED
-            self._history.realtime.ended(plugin, status=status, duration=outcome.run_ns if outcome else 0)
+            if outcome.body and self._tracker and self._tracker.settings.track_output:
+                execution.set_captured_output(_captured_output(outcome.body, self._tracker))
+            return _failure(outcome)
+        except BaseException as problem:  # noqa: BLE001 - a record without its output is better than none
+            failsafe.caught("webhook.outcome", problem)
+            return None if outcome.kind is OutcomeKind.COMPLETED else _UNTOLD
 
 
 def _captured_output(body: bytes, tracker: Tracker) -> Captured:

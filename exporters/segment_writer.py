@@ -7,6 +7,7 @@ directory without the group, so the caller may simply try again. Not thread-safe
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ class SegmentWriter:
         data = encode(group)
         try:
             write_all(self._descriptor, data)
+            self._check_place(segment)
         except OSError:
             self._cut_tail(segment)
             raise
@@ -72,7 +74,13 @@ class SegmentWriter:
             with contextlib.suppress(OSError):  # what counts was synced before
                 os.close(descriptor)
 
+    def _check_place(self, segment: Segment) -> None:
+        """Writes into a file that somebody deleted or moved away succeed, and nobody would find them."""
+        if not os.path.samestat(os.fstat(self._descriptor), os.stat(segment.path)):  # noqa: PTH116 - half the time
+            raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(segment.path))
+
     def _create(self) -> Segment:
+        self._directory.restore_if_gone()
         number = self._directory.take_number()
         segment, self._descriptor = create_segment(self._directory.path, number=number, sync=self._sync)
         self._segment = segment

@@ -1,16 +1,19 @@
 """The durable spool: bytes in, bytes out, in order, across kill -9 and a full disk. Knows no spans.
 
 In: frames, from any thread, in about two microseconds and without ever blocking or raising. Out: the same frames for
-one drain, at least once. One thread, `spool-writer`, does all disk work of appends: it takes whatever is queued, writes
-it with one call, syncs it with one call (group commit), and says how far it got.
+one drain, at least once (a failed sync may repeat some, and let them come late). One thread, `spool-writer`, does all
+disk work of appends: it takes whatever is queued, writes it with one call, syncs it with one call (group commit), and
+says how far it got.
 
 `written` frames survive the death of the process, `synced` ones the death of the machine. An accepted frame stays in
 memory until it is synced; when a write or a sync fails it is tried again, after a failed sync in a new file (the kernel
 may have dropped the pages and forgotten the error). Only `close` gives up, and counts what it gave up in `dropped`.
+While a sync hangs, `relieve` has later frames written by the thread that calls it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -23,9 +26,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from exporters.backoff import delay_seconds
+from exporters.relief import Relief
 from exporters.segment_writer import SegmentWriter
 from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES, sync_directory
-from exporters.spool_directory import DIRECTORY_MODE, Batch, Depth, Position, SpoolDirectory, orphans
+from exporters.spool_directory import DIRECTORY_MODE, Batch, Depth, Position, SpoolDirectory, make_directory, orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,10 +85,14 @@ class Spool:
         self._sequence = 0
         self._dropped: dict[str, int] = {}
         self._callbacks: list[Callable[[int], None]] = []
+        self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
+        self._relief_lock = threading.Lock()  # taken before `_lock`; held while a relief is being written
+        self._relief = Relief(directory, segment_bytes=segment_bytes)
         # Below: the writer thread's own.
         self._pending: deque[bytes] = deque()
         self._written = self._settled = 0
         self._group_ended = 0.0
+        self._segment_bytes = segment_bytes
         self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=sync)
         self._failures = 0
         self._trouble: str | None = None
@@ -107,24 +115,20 @@ class Spool:
                 f"instance_id is {instance_id!r}: expected 1 to 128 of A-Z a-z 0-9 . _ -, no leading . or -"
             )
         path = root / instance_id
-        root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        for _ in range(10):  # an owner that leaves may remove the directory between our mkdir and our lock
-            path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-            try:
-                directory = SpoolDirectory.acquire(path)
-            except FileNotFoundError:
-                continue
-            break
-        else:
-            raise FileNotFoundError(errno.ENOENT, "the spool directory keeps vanishing", str(path))
+        directory = _make_and_acquire(path)
         if directory is None:
             raise SpoolOwnedError(f"{path} is owned by a running process: give each instance its own instance_id")
         path.chmod(DIRECTORY_MODE)
         if sync:
+            sync_directory(root.parent)
             sync_directory(root)
         return cls(directory, max_bytes=max_bytes, segment_bytes=segment_bytes, sync=sync)
 
     # --- any thread
+
+    def mark_alive(self) -> None:
+        """See `SpoolDirectory.mark_alive`."""
+        self._directory.mark_alive()
 
     def append(self, frame: bytes) -> int | None:
         """Queue a frame and return its number (1, 2, 3 …), or None when it is refused, counted in `dropped`.
@@ -177,6 +181,23 @@ class Spool:
                 self._waiters -= 1
             return self._reached(synced=synced) >= seq
 
+    def relieve(self) -> None:
+        """Write, though not sync, what is queued while the writer hangs in a sync; else do nothing. May block."""
+        with self._relief_lock:
+            with self._lock:
+                if not (self._queue and self._syncs_all and self._relief.fits(self._queue)):
+                    return
+                frames, self._queue = self._queue, []
+            try:
+                self._relief.write(frames)
+            except OSError:
+                with self._lock:
+                    self._queue[:0] = frames
+                return
+            with self._lock:
+                self._written += len(frames)
+                self._progressed.notify_all()
+
     @property
     def dropped(self) -> Mapping[str, int]:
         """Frames lost, by reason: refused by `append`, given up by `close`, or too many for dead/."""
@@ -221,6 +242,10 @@ class Spool:
     def wait_for_frames(self, timeout_seconds: float) -> bool:
         """See `SpoolDirectory.wait_for_frames`; `close` ends it early."""
         return self._directory.wait_for_frames(timeout_seconds)
+
+    def wake(self) -> None:
+        """See `SpoolDirectory.wake`."""
+        self._directory.wake()
 
     def bury(self, frame: bytes, *, reason: str) -> None:
         """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
@@ -267,6 +292,9 @@ class Spool:
     def _take(self) -> bool:
         """Move everything queued to `_pending`, waiting for something; False when closed and done."""
         while True:
+            while self._sync_relief():
+                if self._pending:
+                    return True
             with self._lock:
                 if self._queue:
                     self._pending.extend(self._queue)
@@ -277,6 +305,26 @@ class Spool:
                 self._idle = True
             self._wake.acquire()
             self._pace()
+
+    def _sync_relief(self) -> bool:
+        """Sync what was written while a sync hung; False when there is nothing. Failed, it is pending once more."""
+        with self._relief_lock:
+            relief = self._relief
+            if not relief.frames:
+                return False
+            self._relief = Relief(self._directory, segment_bytes=self._segment_bytes)
+        self._file.abandon()  # so that later frames get into later files
+        self._pending.extend(relief.frames)
+        with self._lock:
+            self._syncs_all = True
+        try:
+            relief.sync()
+        except OSError as error:
+            self._note_failure(error)
+        else:
+            self._pending.clear()
+            self._settle(self._settled + len(relief.frames), size=relief.size)
+        return True
 
     def _pace(self) -> None:
         """Under load, wait a moment for more frames: fewer groups, so fewer hand-overs of the interpreter.
@@ -310,6 +358,7 @@ class Spool:
         if self._sync:
             with self._lock:
                 self._written = max(self._written, settled)
+                self._syncs_all = len(group) == len(self._pending)
                 if self._waiters:
                     self._progressed.notify_all()
             self._file.sync(size=size, frames=len(group))
@@ -324,6 +373,7 @@ class Spool:
             self._queued_bytes -= size
             self._written = max(self._written, settled)
             self._settled = settled
+            self._syncs_all = False
             if self._waiters:
                 self._progressed.notify_all()
         for callback in self._callbacks:
@@ -333,6 +383,8 @@ class Spool:
                 self._log("a progress callback failed", error)
 
     def _note_failure(self, error: OSError) -> None:
+        with self._lock:
+            self._syncs_all = False
         self._failures += 1
         self._trouble = "disk_full" if error.errno in _FULL else "io_error"
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -390,8 +442,25 @@ class Spool:
         """In a forked child, where the writer thread does not exist and the locks may have been held."""
         self._lock = threading.RLock()
         self._progressed = threading.Condition(self._lock)
+        self._relief_lock = threading.Lock()
         self._closed_reason = "forked"
         self._queue, self._pending = [], deque()
+
+
+def _make_and_acquire(path: Path) -> SpoolDirectory | None:
+    """None while somebody else owns it.
+
+    Its last owner may remove it between our mkdir and our lock, and an adopter may take it for an orphan's there: both
+    are gone in a moment.
+    """
+    for _ in range(10):
+        make_directory(path)
+        with contextlib.suppress(FileNotFoundError):
+            directory = SpoolDirectory.acquire(path)
+            if directory is not None:
+                return directory
+        time.sleep(0.02)
+    return None
 
 
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()

@@ -12,6 +12,7 @@ are harmless downstream. Never writes a segment, never hands out a byte the writ
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import threading
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from exporters.dead_frames import DeadFrames
 from exporters.lock_files import lock_file
-from exporters.segments import FILE_MODE, Scan, Segment, count_frames, list_segments, scan
+from exporters.segments import FILE_MODE, Scan, Segment, count_frames, list_segments, scan, sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,8 @@ class SpoolDirectory:
     def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
         self.instance_id = path.name
+        self.last_alive_ns = _last_sign_of_life(path)
+        """When an earlier owner was last seen alive, in nanoseconds since the epoch: about a second exact."""
         self.corrupt_frames = 0
         self.unread_bytes = 0
         self._lock_descriptor = lock
@@ -113,7 +116,30 @@ class SpoolDirectory:
             _held[key] = directory
             return directory
 
+    def mark_alive(self) -> None:
+        """Leave a sign of life, so that who adopts this directory one day knows when its owner died."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._lock_descriptor >= 0:
+                os.utime(self._lock_descriptor)
+
     # --- the writer's side
+
+    def restore_if_gone(self) -> None:
+        """Make and own the directory anew if somebody deleted or moved it. OSError where that fails."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat((self.path / "lock").stat(), os.fstat(self._lock_descriptor)):
+                return
+        make_directory(self.path)
+        lock = lock_file(self.path / "lock")
+        if lock is None:
+            raise FileExistsError(errno.EEXIST, "another process owns it now", str(self.path))
+        cursor = os.open(self.path / "cursor", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        with self._reading, self._lock:
+            old = self._lock_descriptor, self._cursor_descriptor
+            self._lock_descriptor, self._cursor_descriptor = lock, cursor
+        for descriptor in old:
+            os.close(descriptor)
+        sync_directory(self.path.parent)
 
     def take_number(self) -> int:
         """A segment number never used before: also above the cursor, which may outlive its file."""
@@ -205,7 +231,7 @@ class SpoolDirectory:
         return self.unread_bytes > 0
 
     def wake(self) -> None:
-        """End a `wait_for_frames` early: the spool closes."""
+        """End a `wait_for_frames` early."""
         self._readable.set()
 
     @property
@@ -309,23 +335,39 @@ class SpoolDirectory:
         )
 
 
-def orphans(root: Path) -> list[SpoolDirectory]:
-    """Own every spool below `root` whose process is dead; of several who try, one gets it. See `SpoolDirectory`."""
+def make_directory(path: Path) -> None:
+    """Make `path`, the root above it and that one's folder where absent, for nobody else to read."""
+    path.parent.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def orphans(root: Path, *, limit: int = 64) -> list[SpoolDirectory]:
+    """Own spools below `root` whose process is dead; of several who try, one gets it. See `SpoolDirectory`.
+
+    The first `limit` by name: each takes two descriptors, and a bridge that kept crashing leaves thousands.
+    """
     adopted: list[SpoolDirectory] = []
     for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if len(adopted) >= limit:
+            break
         if not path.is_dir() or path.is_symlink():
             continue
+        if not (path / "lock").exists() and not any(path.glob("*.seg")):
+            continue  # an owner is just making it, or only evidence in dead/ is left, which is for people
         try:
             directory = SpoolDirectory.acquire(path)
         except OSError:  # it went away, or is not ours to read: the next look decides again
             continue
-        if directory is None:
-            continue
-        if not directory.unread_bytes and any((path / "dead").glob("*")):
-            directory.release()  # only evidence is left, which is for people
-            continue
-        adopted.append(directory)
+        if directory is not None:
+            adopted.append(directory)
     return adopted
+
+
+def _last_sign_of_life(path: Path) -> int:
+    """Not the cursor's: who adopts a directory moves it too."""
+    signs = [path / "lock", *(segment.path for segment in list_segments(path))]
+    return max(sign.stat().st_mtime_ns for sign in signs)
 
 
 def _scan_from(segment: Segment, offset: int, *, max_frames: int, max_bytes: int) -> Scan:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from exporters.absent_spool import AbsentSpool
     from exporters.spool import Spool
 
 logger = logging.getLogger("exporters.spooled")
@@ -75,7 +76,7 @@ class Receipt:
 class SpooledSpanExporter:
     """An exporter for ExecutionProcessor: durable within a group commit, delivered within about a tenth of a second."""
 
-    def __init__(self, destination: Destination, spool: Spool) -> None:
+    def __init__(self, destination: Destination, spool: Spool | AbsentSpool) -> None:
         self.destination = destination
         self.spool = spool
         self.delivered = 0
@@ -125,12 +126,13 @@ class SpooledSpanExporter:
         return self.spool.depth.frames == 0
 
     def shutdown(self, *, timeout_seconds: float = 3.0) -> None:
-        """Drain for so long, then stop; what is left stays in the spool for the next start."""
-        if self._thread.is_alive():
+        """Drain for so long, then stop; what is left stays in the spool for the next start. Again: does nothing."""
+        if self._thread.is_alive() and not self._stopping.is_set():
             self.force_flush(int(timeout_seconds * 1000))
             self._stopping.set()
             self._wake.set()
-            self._thread.join(timeout_seconds)
+            self.spool.wake()
+            self._thread.join(0.5)  # a delivery under way may be stuck; cut short, it is repeated at the next start
         self.spool.close(timeout_seconds=timeout_seconds)
 
     def _append(self, span: ReadableSpan) -> bool:

@@ -20,13 +20,14 @@ from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord, Row
 from otel_tracker.storage import open_store
+from otel_tracker.storage.rows import sanitized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from otel_tracker.ports import RecordWriter
+    from otel_tracker.ports import ExecutionStore, RecordWriter
 
 DATABASE_URL_VARIABLE: Final = "OTEL_TRACKER_DATABASE_URL"
 """Read only where the SDK makes the exporter itself (OTEL_TRACES_EXPORTER=execution_record): it passes no arguments."""
@@ -45,6 +46,7 @@ class ExecutionRecordExporter(SpanExporter):
         self.unsettled = Unsettled()
         """Records that were handed over and are not in the store yet, for readers that cannot wait."""
         self._store = store
+        self._opened: ExecutionStore | None = None
         self._lock = threading.Lock()
 
     def use(self, store: RecordWriter | None) -> None:
@@ -68,7 +70,11 @@ class ExecutionRecordExporter(SpanExporter):
         row = self._row(span)
         if row is None:
             return None
-        data = _encoder.encode(row)
+        try:
+            data = _encoder.encode(row)
+        except (UnicodeEncodeError, OverflowError):  # an attribute that some code set past `capture`
+            row = sanitized(row)  # type: ignore[type-var]  # it is one or the other
+            data = _encoder.encode(row)
         if isinstance(row, ExecutionRecord):
             self.unsettled.add(row, len(data))
             return Frame(key=row.id, data=data, is_final=row.status.is_final)
@@ -92,7 +98,12 @@ class ExecutionRecordExporter(SpanExporter):
         return Delivered(rejected=tuple(rejected))
 
     def shutdown(self) -> None:
-        """Nothing is held back here; the store belongs to whoever opened it."""
+        """Nothing is held back here; the store belongs to whoever opened it, so one that was opened here is closed."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                self._store = None
+                opened.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the signature is the caller's
         """Everything exported is written already."""
@@ -109,7 +120,8 @@ class ExecutionRecordExporter(SpanExporter):
         if url is None:
             raise StorageUnavailableError("no store is open")
         with self._lock:
-            self._store = self._store or open_store(url)
+            if self._store is None:
+                self._store = self._opened = open_store(url)
             return self._store
 
 

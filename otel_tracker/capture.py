@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from otel_tracker.failsafe import failsafe
 from otel_tracker.redaction import TOO_DEEP
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def _capture_any(value: Any, max_bytes: int, redactor: Redactor) -> Captured:
         hidden, redacted = redactor.redact(plain)
         return _bounded(_encode(hidden), max_bytes, cut=builder.cut, redacted=redacted)
     except Exception as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+        failsafe.caught("capture", error)
         text = f'"[not captured: {type(error).__name__}]"'
         return Captured(text, len(text), truncated=True)
 

@@ -25,8 +25,11 @@ ERROR_TYPES: tuple[str, ...] = (
     "unknown_error",
     "rate_limited", "conflict", "upstream_error", "interrupted", "canceled", "worker_crashed", "plugin_exited",
     "memory_limit", "unserializable_result", "result_too_large", "import_error", "database_error",
+    "plugin_broken", "method_not_allowed", "overloaded",
 )  # fmt: skip
-"""The closed list. The first eight are the contract; `interrupted`, `result_too_large` are given by the runner only."""
+"""The closed list. The first eight are the contract; `interrupted`, `result_too_large` and the last three are given by
+the runner of plugins only.
+"""
 
 UNKNOWN = "unknown_error"
 MAX_CHAIN = 16

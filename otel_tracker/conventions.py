@@ -83,7 +83,11 @@ ATTRIBUTES: Final = (
     ),
     Attribute(TAGS, "string", "JSON object of strings to filter by", '{"job_id": "job-123"}', at_start=True),
     Attribute(
-        METADATA, "string", "JSON object: headers, sizes, hashes, what was cut", '{"priority": 1}', at_start=False
+        METADATA,
+        "string",
+        "JSON object: what the code adds; of what was cut, size and hash",
+        '{"priority": 1}',
+        at_start=False,
     ),
     Attribute(ATTEMPTS, "int", "How many times the code was tried", "1", at_start=False),
     Attribute(INSTANCE_ID, "string", "The process that ran it", "0199f2b0-6d5e-7c1a-9f00-3f1c5f6a7b8c", at_start=True),
@@ -105,3 +109,22 @@ ATTRIBUTES: Final = (
     Attribute(USER_AGENT_ORIGINAL, "string", "The caller's User-Agent", "GitHub-Hookshot/0f1b2c3", at_start=True),
     Attribute(CODE_FUNCTION_NAME, "string", "The tracked function", "shop.orders.import_all", at_start=True),
 )
+
+
+def markdown() -> str:
+    """docs/attributes.md, whole."""
+    lines = [
+        "# Span attributes",
+        "",
+        "Every attribute that the tracker writes or reads. Names under `otel_tracker.` are ours, the others are",
+        "OpenTelemetry's semantic conventions 1.44, all of them stable. *At start* says which a running execution shows",
+        "already. This page is printed by",
+        "`python -c \"from otel_tracker.conventions import markdown; print(markdown(), end='')\"`.",
+        "",
+        "| name | type | at start | meaning | example |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for each in ATTRIBUTES:
+        known = "yes" if each.at_start else "no"
+        lines.append(f"| `{each.name}` | {each.type} | {known} | {each.meaning} | `{each.example}` |")
+    return "\n".join([*lines, ""])

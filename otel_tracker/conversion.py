@@ -6,14 +6,15 @@ A span is an execution when it carries `otel_tracker.execution.id`; it is a chil
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from opentelemetry.trace import StatusCode
 
 from otel_tracker import conventions as names
+from otel_tracker.capture import capture
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord, Rank, SpanRecord, Status
+from otel_tracker.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _STATUSES = {status.value: status for status in Status}
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_MAX_CHILD_BYTES: Final = 65_536
+"""Of a child span's attributes, and of its events."""
+_redactor: Final = Redactor()
 
 
 def record_from_span(span: ReadableSpan) -> ExecutionRecord | None:
@@ -103,7 +106,7 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
     context = span.context
     if not isinstance(execution_id, str) or context is None or span.end_time is None:
         return None
-    events = [{"name": e.name, "time": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events]
+    events = _json([{"name": e.name, "time": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events])
     return SpanRecord(
         execution_id=execution_id,
         trace_id=format(context.trace_id, "032x"),
@@ -116,9 +119,10 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
         status=span.status.status_code.name.lower(),
         error=span.status.description or "",
         attributes=_json({key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID}),
-        events=_json(events),
+        events=events if events.startswith("[") else f"[{events}]",  # the notice that they were cut
     )
 
 
 def _json(value: object) -> str:
-    return _encode(value).decode()
+    """Whatever code around us put on its spans: bounded, redacted, safe, as an input would be."""
+    return capture(value, max_bytes=_MAX_CHILD_BYTES, redactor=_redactor).text

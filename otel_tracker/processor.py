@@ -80,7 +80,11 @@ class ExecutionProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Whether everything that ended so far is safe."""
-        return self.exporter.force_flush(timeout_millis)
+        try:
+            return self.exporter.force_flush(timeout_millis)
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("processor.force_flush", error)
+            return False
 
     def _on_start(self, span: Span) -> None:
         context = span.get_span_context()
@@ -100,12 +104,11 @@ class ExecutionProcessor(SpanProcessor):
             self._adopt(span, context.span_id, parent_id)
 
     def _adopt(self, span: Span, span_id: int, execution_id: str) -> None:
-        count = self._children.get(execution_id, 0)
+        count = self._children.get(execution_id, MAX_CHILDREN)  # it ended: what a late child opens is unbounded
         if count >= MAX_CHILDREN:
             self.dropped_children += 1
             return
-        if execution_id in self._children:
-            self._children[execution_id] = count + 1
+        self._children[execution_id] = count + 1
         self._execution_of[span_id] = execution_id
         span.set_attribute(PARENT_EXECUTION_ID, execution_id)
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
 from otel_tracker.processor import ExecutionProcessor
-from otel_tracker.tracking import CaptureSettings, Tracker, set_tracker
+from otel_tracker.tracking import CaptureSettings, Tracker, get_tracker, set_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +94,9 @@ class Configured:
         self.tracker = tracker
 
     def shutdown(self) -> None:
-        """Flush, and stop tracking; `track` becomes a no-op until the next `configure`."""
-        set_tracker(None)
+        """Flush, and stop tracking; what a later `configure` set up goes on."""
+        if get_tracker() is self.tracker:
+            set_tracker(None)
         self.provider.shutdown()
 
 

@@ -7,13 +7,14 @@ tracking failed goes on untracked. Durations come from a monotonic clock; the sp
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import uuid_utils
 from opentelemetry import context as otel_context
-from opentelemetry.trace import SpanKind, StatusCode, get_tracer, set_span_in_context
+from opentelemetry.trace import NoOpTracer, SpanKind, StatusCode, get_tracer, set_span_in_context
 
 from otel_tracker import conventions as names
 from otel_tracker.capture import Captured, capture
@@ -23,13 +24,15 @@ from otel_tracker.record import Status
 from otel_tracker.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextvars import Token
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encode = msgspec.json.Encoder().encode
+_MAX_FACTS: Final = 65_536
+"""Bytes of tags, and of metadata."""
 _NOTHING: Final = Captured(text="", size=0, sha256="", truncated=False, redacted=False)
 
 
@@ -100,11 +103,17 @@ class Execution:
 
     def set_tag(self, name: str, value: str) -> None:
         """Tag the record, to filter by later."""
-        self._tags[str(name)] = str(value)
+        try:
+            self._tags[str(name)] = str(value)
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("execution.set_tag", error)
 
     def set_metadata(self, name: str, value: object) -> None:
-        """Keep a JSON-like fact beside the fixed fields."""
-        self._metadata[str(name)] = value
+        """Keep a JSON-like fact beside the fixed fields, as it is when the execution ends."""
+        try:
+            self._metadata[str(name)] = value
+        except BaseException as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("execution.set_metadata", error)
 
     def fail(self, failure: Failure, *, attributes: Mapping[str, Any] | None = None) -> None:
         """End it as failed, timed out or canceled, without an exception at hand."""
@@ -122,17 +131,16 @@ class Execution:
             return
         self._done = True
         try:
-            if error is not None:
-                failure = _failure_of(error)
-            self._finish(failure, attributes or {})
+            self._finish(failure if error is None else _failure_of(error), attributes or {})
         except BaseException as problem:  # noqa: BLE001 - whatever fails here must not reach the code around it
             failsafe.caught("execution.end", problem)
+            self._finish_bare(Status.COMPLETED if error is None and failure is None else Status.FAILED)
 
     def _finish(self, failure: Failure | None, attributes: Mapping[str, Any]) -> None:
         span, settings = self._span, self._tracker.settings
         if span is None:
             return
-        duration = time.perf_counter_ns() - self._begin
+        duration = self._tracker.timer_ns() - self._begin
         last: dict[str, Any] = {
             names.STATUS: (failure.status if failure else Status.COMPLETED).value,
             names.DURATION: duration,
@@ -142,7 +150,7 @@ class Execution:
         if self._output.text:
             last[names.OUTPUT] = self._output.text
         if self._tags:
-            last[names.TAGS] = _encode(self._tags).decode()
+            last[names.TAGS] = self._tracker.facts_text(self._tags)
         if failure:
             last[names.ERROR_TYPE] = failure.error_type
             if settings.track_errors:
@@ -152,13 +160,27 @@ class Execution:
         span.set_attributes(last)
         span.end(end_time=self._start + duration)
 
+    def _finish_bare(self, status: Status) -> None:
+        """End it with the least that is true, after `_finish` failed: it must not look as if it ran on for ever."""
+        try:
+            if self._span is not None and self._span.is_recording():
+                self._span.set_attribute(names.STATUS, status.value)
+                self._span.end()
+        except BaseException as problem:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            failsafe.caught("execution.end", problem)
+
     def _metadata_text(self) -> str:
+        cut: dict[str, Any] = {}
         for name, captured in (("input", self._input), ("output", self._output)):
             if captured.truncated:
-                self._metadata[f"{name}_truncated"] = True
-                self._metadata[f"{name}_size"] = captured.size
-                self._metadata[f"{name}_sha256"] = captured.sha256
-        return _encode(self._metadata).decode() if self._metadata else "{}"
+                cut[f"{name}_truncated"] = True
+                cut[f"{name}_size"] = captured.size
+                cut[f"{name}_sha256"] = captured.sha256
+        marks = _encode(cut).decode() if cut else "{}"
+        if not self._metadata:
+            return marks
+        given = self._tracker.facts_text(self._metadata)
+        return f"{given[:-1]},{marks[1:]}" if cut else given
 
 
 class Tracker:
@@ -167,6 +189,9 @@ class Tracker:
     def __init__(self, tracer: Tracer, *, settings: CaptureSettings | None = None, instance_id: str = "") -> None:
         self.settings = settings or CaptureSettings()
         self.redactor = Redactor(self.settings.redact_keys)
+        self.new_id: Callable[[], object] = uuid_utils.uuid7
+        self.clock_ns: Callable[[], int] = time.time_ns
+        self.timer_ns: Callable[[], int] = time.perf_counter_ns
         self._tracer = tracer
         self._instance_id = instance_id
 
@@ -195,10 +220,19 @@ class Tracker:
             failsafe.caught("tracker.start", error)
             return Execution(self, None, id="", start=0, begin=0)
 
+    def facts_text(self, facts: Mapping[str, Any]) -> str:
+        """Tags or metadata as a JSON object, bounded and redacted."""
+        text = capture(facts, max_bytes=_MAX_FACTS, redactor=self.redactor).text
+        return text if text.startswith("{") else "{}"  # what could not be captured is counted there
+
     def _captured(self, value: object) -> Captured:
         if value is None or not self.settings.track_input:
             return _NOTHING
-        return capture(value, max_bytes=self.settings.max_input_size, redactor=self.redactor)
+        try:
+            return capture(value, max_bytes=self.settings.max_input_size, redactor=self.redactor)
+        except BaseException as error:  # noqa: BLE001 - an execution without its input is better than none
+            failsafe.caught("tracker.input", error)
+            return _NOTHING
 
     def _start(
         self,
@@ -210,8 +244,8 @@ class Tracker:
         attributes: Mapping[str, Any],
         tags: Mapping[str, str] | None,
     ) -> Execution:
-        execution_id = str(uuid_utils.uuid7())
-        start, begin = time.time_ns(), time.perf_counter_ns()
+        execution_id = str(self.new_id())
+        start, begin = self.clock_ns(), self.timer_ns()
         first = {
             names.EXECUTION_ID: execution_id,
             names.PLUGIN_NAME: name,
@@ -219,8 +253,9 @@ class Tracker:
             names.INSTANCE_ID: self._instance_id,
             **attributes,
         }
-        if tags:
-            first[names.TAGS] = _encode(dict(tags)).decode()
+        texts = _texts(tags) if tags else None
+        if texts:
+            first[names.TAGS] = self.facts_text(texts)
         span = self._tracer.start_span(
             f"execute {name}",
             context=context,
@@ -234,9 +269,18 @@ class Tracker:
             return Execution(self, None, id="", start=0, begin=0)
         execution = Execution(self, span, id=execution_id, start=start, begin=begin)
         execution._input = captured  # noqa: SLF001 - one thing in two halves
-        if tags:
-            execution._tags.update(tags)  # noqa: SLF001 - one thing in two halves
+        if texts:
+            execution._tags.update(texts)  # noqa: SLF001 - one thing in two halves
         return execution
+
+
+def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as the texts that they should be; none where even that fails."""
+    try:
+        return {str(name): str(value) for name, value in tags.items()}
+    except BaseException as error:  # noqa: BLE001 - an execution without its tags is better than none
+        failsafe.caught("tracker.tags", error)
+        return {}
 
 
 def _failure_of(error: BaseException) -> Failure:
@@ -251,15 +295,25 @@ def _failure_of(error: BaseException) -> Failure:
 _current: Tracker | None = None
 
 
-def set_tracker(tracker: Tracker | None) -> None:
-    """Make this the tracker of `track` in the whole process; None takes it away."""
-    global _current  # noqa: PLW0603 - a decorator at import time has nowhere else to look
-    _current = tracker
+def set_tracker(tracker: Tracker | None) -> Tracker | None:
+    """Make this the tracker of `track` in the whole process, None takes it away; gives the one before."""
+    global _current  # a decorator at import time has nowhere else to look
+    before, _current = _current, tracker
+    return before
 
 
 def get_tracker() -> Tracker:
     """What `configure` set up; without it, one on OpenTelemetry's global provider (no provider: tracks nothing)."""
-    return _current or Tracker(get_tracer("otel_tracker"))
+    return _current or _global_tracker()
+
+
+@functools.cache
+def _global_tracker() -> Tracker:
+    try:
+        return Tracker(get_tracer("otel_tracker"))  # before there is a provider, a proxy that waits for one
+    except BaseException as error:  # noqa: BLE001 - OTEL_PYTHON_TRACER_PROVIDER may name what does not load
+        failsafe.caught("tracking.get_tracker", error)
+        return Tracker(NoOpTracer())
 
 
 def activate(execution: Execution) -> Token[Context] | None:

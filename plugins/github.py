@@ -1,4 +1,6 @@
-"""Sums up a GitHub webhook (ping, push, issues; others by name) in one line, for a chat or a log."""
+"""Sums up a GitHub webhook (ping, push, issues, pull requests; others by name) in one line, for a chat or a log."""
+
+import json
 
 from webhook_bridge.plugin import BasePlugin
 
@@ -8,7 +10,10 @@ class Plugin(BasePlugin):
         kind = self.event.headers.get("x-github-event", "")
         if not kind:
             raise ValueError("the header X-GitHub-Event is missing: is the sender GitHub?")
-        summary = {"ping": self.ping, "push": self.push, "issues": self.issues}.get(kind, self.other)()
+        if isinstance(self.get_data("payload"), str):  # the content type that GitHub offers first is a form
+            self.data = json.loads(self.data["payload"])
+        summaries = {"ping": self.ping, "push": self.push, "issues": self.issue, "pull_request": self.pull_request}
+        summary = summaries[kind]() if kind in summaries else self.other(kind)
         self.logger.info("%s", summary)
         return {"event": kind, "repository": self.repository(), "summary": summary}
 
@@ -27,17 +32,20 @@ class Plugin(BasePlugin):
         who = (self.get_data("pusher") or {}).get("name") or self.sender()
         if self.get_data("deleted"):
             return f"{who} deleted {ref} of {self.repository()}"
-        titles = [commit.get("message", "").partition("\n")[0] for commit in commits]
+        titles = "; ".join(commit.get("message", "").partition("\n")[0] for commit in commits[:3])
         count = f"{len(commits)} commit{'' if len(commits) == 1 else 's'}"
-        return f"{who} pushed {count} to {ref} of {self.repository()}" + (
-            f": {'; '.join(titles[:3])}" if titles else ""
-        )
+        return f"{who} pushed {count} to {ref} of {self.repository()}" + (f": {titles}" if titles else "")
 
-    def issues(self):
-        issue = self.get_data("issue") or {}
-        return f"{self.sender()} {self.get_data('action')} #{issue.get('number')} {issue.get('title', '')!r}"
+    def issue(self):
+        return self.numbered(self.get_data("action"), self.get_data("issue") or {})
 
-    def other(self):
-        return f"{self.event.headers['x-github-event']} {self.get_data('action', '')} by {self.sender()}".replace(
-            "  ", " "
-        )
+    def pull_request(self):
+        pull_request = self.get_data("pull_request") or {}
+        is_merged = self.get_data("action") == "closed" and pull_request.get("merged")
+        return self.numbered("merged" if is_merged else self.get_data("action"), pull_request)
+
+    def numbered(self, action, item):
+        return f"{self.sender()} {action} #{item.get('number')} {item.get('title', '')!r}"
+
+    def other(self, kind):
+        return " ".join(filter(None, (kind, self.get_data("action"), "by", self.sender())))

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from litestar import Controller, Response, delete, get
+from litestar import Controller, Response, delete, route
 from litestar.datastructures import State
-from litestar.params import FromPath, QueryParameter
+from litestar.openapi.spec import Example, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import PathParameter, QueryParameter
 
+from bridge_app.api import examples, shapes
 from bridge_app.api.filters import chosen_fields, execution_filter
-from bridge_app.api.rendering import PAYLOAD_FIELDS, encode_json, execution_json, page_json, storage_json
+from bridge_app.api.openapi import answers
+from bridge_app.api.pages import page_response
+from bridge_app.api.parameters import refuse_unknown_parameters
+from bridge_app.api.rendering import FIELDS, PAYLOAD_FIELDS, encode_json, execution, plugin_stats, span, storage_state
 from bridge_app.history import History
-from bridge_app.problems import FieldError, NotFoundError
-from otel_tracker.errors import CursorError
-from otel_tracker.query import PageRequest, StatsRequest
+from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
+from otel_tracker.classification import ERROR_TYPES
+from otel_tracker.query import PageRequest, PruneResult, StatsRequest
+from otel_tracker.record import ExecutionStats, Status
 
+READ: Final = ("GET", "HEAD")
+JSON: Final = "application/json"
 _DAY: Final = 86_400_000_000_000
-Days = Annotated[int, QueryParameter(ge=1, le=3650, description="How many days back")]
-Many = Annotated[list[str] | None, QueryParameter(description="May be repeated, or a comma-separated list")]
+
+
+def _many(description: str, *, of: tuple[str, ...] = ()) -> Any:
+    items = {"items": Schema(type=OpenAPIType.STRING, enum=list(of))} if of else {}
+    return QueryParameter(
+        description=f"{description} May be repeated, or a comma-separated list.", schema_extra=dict(items)
+    )
+
+
+def _one(description: str, *, example: str = "", schema_format: str = "") -> Any:
+    return QueryParameter(
+        description=description,
+        examples=[Example(value=example)] if example else None,
+        schema_extra={"format": schema_format} if schema_format else None,
+    )
+
+
+Days = Annotated[int, QueryParameter(ge=1, le=3650, description="How many UTC days, today included.")]
+ExecutionId = Annotated[str, PathParameter(description="The execution's id, as in `X-Execution-Id`.")]
+PluginName = Annotated[str, PathParameter(description="A plugin's name; also of one that is gone.")]
 
 
 def history(state: State) -> History:
-    """The application's history."""
+    """The application's history; raises HistoryDisabledError where tracking is off."""
     found = state["history"]
+    if found is None:
+        raise HistoryDisabledError
     assert isinstance(found, History)  # noqa: S101 - narrows a type; cannot be false
     return found
 
 
 def json_response(value: object, *, status_code: int = 200) -> Response[bytes]:
     """A JSON answer, encoded once."""
-    return Response(encode_json(value), media_type="application/json", status_code=status_code)
+    return Response(encode_json(value), media_type=JSON, status_code=status_code)
 
 
 class ExecutionsController(Controller):
@@ -38,25 +67,48 @@ class ExecutionsController(Controller):
 
     path = "/executions"
     tags = ("executions",)
+    before_request = staticmethod(refuse_unknown_parameters)
 
-    @get("/", sync_to_thread=True, summary="The history, newest first")
-    def page(  # noqa: PLR0913 - each is a separate fact, named at the call
+    @route(
+        "/",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="The history, newest first",
+        responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 503)),
+    )
+    def list_executions(  # noqa: PLR0913 - each is a separate fact, named at the call
         self,
         state: State,
-        limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Records on a page")] = 50,
-        offset: Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Records to leave out")] = 0,
-        cursor: Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")] = None,
-        plugin: Many = None,
-        status: Many = None,
-        error_type: Many = None,
-        trace_id: Annotated[str | None, QueryParameter(description="32 hexadecimal digits")] = None,
-        delivery_id: Annotated[str | None, QueryParameter(description="The sender's id")] = None,
-        start_time: Annotated[str | None, QueryParameter(description="RFC 3339; started at or after")] = None,
-        end_time: Annotated[str | None, QueryParameter(description="RFC 3339; started before")] = None,
-        tags: Annotated[list[str] | None, QueryParameter(description="name:value; may be repeated")] = None,
-        fields: Annotated[str | None, QueryParameter(description="Only these fields, comma-separated")] = None,
-    ) -> Response[bytes]:
-        """A page of ExecutionRecords that match every filter."""
+        limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Records on a page.")] = 50,
+        offset: Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Records to leave out.")] = 0,
+        cursor: Annotated[str | None, _one("`next_cursor` of the page before: goes on behind it.")] = None,
+        plugin: Annotated[tuple[str, ...], _many("Only these plugins.")] = (),
+        status: Annotated[tuple[str, ...], _many("Only these.", of=tuple(Status))] = (),
+        error_type: Annotated[tuple[str, ...], _many("Only these.", of=ERROR_TYPES)] = (),
+        trace_id: Annotated[
+            str | None, _one("32 hexadecimal digits.", example="4bf92f3577b34da6a3ce929d0e0e4736")
+        ] = None,
+        delivery_id: Annotated[str | None, _one("The sender's own id of the delivery.")] = None,
+        start_time: Annotated[
+            str | None, _one("Started then or later.", example="2025-06-06T14:33:48Z", schema_format="date-time")
+        ] = None,
+        end_time: Annotated[
+            str | None, _one("Started before.", example="2025-06-07T00:00:00Z", schema_format="date-time")
+        ] = None,
+        tags: Annotated[
+            tuple[str, ...], QueryParameter(description="`name:value`; may be repeated, then all must fit.")
+        ] = (),
+        fields: Annotated[
+            tuple[str, ...],
+            _many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
+        ] = (),
+    ) -> Response[Any]:
+        """Records that match every filter.
+
+        `offset` counts from the newest record, so it shifts while records arrive; `cursor` does not.
+        """
+        if cursor and offset:
+            raise FieldError("is given beside cursor: expected one of the two", field="offset")
         chosen = chosen_fields(fields)
         request = PageRequest(
             filter=execution_filter(
@@ -74,48 +126,85 @@ class ExecutionsController(Controller):
             cursor=cursor or "",
             with_payloads=not chosen or not PAYLOAD_FIELDS.isdisjoint(chosen),
         )
-        try:
-            page = history(state).store.page(request)
-        except CursorError as error:
-            raise FieldError(str(error), field="cursor") from error
-        return json_response(page_json(page, request, chosen))
+        return page_response(history(state).store, request, chosen)
 
-    @get("/stats", sync_to_thread=True, summary="Counts and durations")
-    def stats(self, state: State, days: Days = 7, plugin: str | None = None) -> Response[bytes]:
-        """ExecutionStats of the last days, of all plugins or of one."""
+    @route(
+        "/stats",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="Counts and durations",
+        responses=answers(ExecutionStats, "The figures", example=examples.STATS, errors=(404, 422, 503)),
+    )
+    def get_stats(
+        self, state: State, days: Days = 7, plugin: Annotated[str | None, _one("Only this plugin.")] = None
+    ) -> Response[bytes]:
+        """Of the executions that started in the last days, of all plugins or of one."""
         return json_response(history(state).store.stats(_period(days, plugin or "")))
 
-    @get("/stats/{plugin:str}", sync_to_thread=True, summary="Counts and durations of one plugin")
-    def plugin_stats(self, state: State, plugin: FromPath[str], days: Days = 7) -> Response[bytes]:
-        """ExecutionStats of one plugin, and its realtime figures since the start of this process."""
+    @route(
+        "/stats/{plugin:str}",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="Counts and durations of one plugin",
+        responses=answers(shapes.PluginStats, "The figures", example=examples.PLUGIN_STATS, errors=(404, 422, 503)),
+    )
+    def get_plugin_stats(self, state: State, plugin: PluginName, days: Days = 7) -> Response[bytes]:
+        """The same of one plugin, and its realtime figures since the start of this process."""
         kept = history(state)
-        figures = kept.store.stats(_period(days, plugin))
-        return json_response({"plugin": plugin, "realtime": kept.realtime.of(plugin), **_asdict(figures)})
+        stats = kept.store.stats(_period(days, plugin))
+        return json_response(plugin_stats(plugin, stats, kept.realtime.of(plugin)))
 
-    @get("/storage/info", sync_to_thread=True, summary="The store itself")
-    def storage(self, state: State) -> Response[bytes]:
+    @route(
+        "/storage/info",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="The store itself",
+        responses=answers(shapes.StorageState, "Its state", example=examples.STORAGE, errors=(404, 422, 503)),
+    )
+    def get_storage_info(self, state: State) -> Response[bytes]:
         """Kind, place, size and bounds of the store, and what is on its way to it."""
         kept = history(state)
-        return json_response({**storage_json(kept.store.info()), "spool": kept.spool_json()})
+        return json_response(storage_state(kept.store.info(), kept.spool_json()))
 
-    @delete("/cleanup", sync_to_thread=True, status_code=200, summary="Delete what is older than the retention")
-    def cleanup(self, state: State) -> Response[bytes]:
+    @delete(
+        "/cleanup",
+        sync_to_thread=True,
+        status_code=200,
+        summary="Delete what is older than the retention",
+        responses=answers(PruneResult, "How much it was", example=examples.CLEANUP, errors=(404, 422, 503)),
+    )
+    def clean_up(self, state: State) -> Response[bytes]:
         """Run the retention now; running executions stay."""
-        result = history(state).prune(now=time.time_ns())
-        return json_response({"deleted": result.deleted, "freed_bytes": result.freed_bytes})
+        return json_response(history(state).prune(now=time.time_ns()))
 
-    @get("/{execution_id:str}", sync_to_thread=True, summary="One execution")
-    def one(self, state: State, execution_id: FromPath[str]) -> Response[bytes]:
+    @route(
+        "/{execution_id:str}",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="One execution",
+        responses=answers(shapes.ExecutionRecord, "Its record", example=examples.EXECUTION, errors=(404, 422, 503)),
+    )
+    def get_execution(self, state: State, execution_id: ExecutionId) -> Response[bytes]:
         """The whole record; also of an execution that ended a moment ago, or still runs."""
         record = history(state).get(execution_id)
         if record is None:
-            raise NotFoundError(f"There is no execution {execution_id!r}. It may be older than the retention.")
-        return json_response(execution_json(record))
+            raise _no_execution(execution_id)
+        return json_response(execution(record))
 
-    @get("/{execution_id:str}/spans", sync_to_thread=True, summary="What opened inside an execution")
-    def spans(self, state: State, execution_id: FromPath[str]) -> Response[bytes]:
-        """The stored child spans of an execution, by start time."""
-        return json_response({"spans": [_asdict(span) for span in history(state).store.spans(execution_id)]})
+    @route(
+        "/{execution_id:str}/spans",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="What opened inside an execution",
+        responses=answers(shapes.SpanList, "Its spans", example=examples.SPANS, errors=(404, 422, 503)),
+    )
+    def list_spans(self, state: State, execution_id: ExecutionId) -> Response[bytes]:
+        """The stored child spans of an execution, by start time: further attempts, and what the plugin opened."""
+        kept = history(state)
+        found = kept.store.spans(execution_id)
+        if not found and kept.get(execution_id) is None:
+            raise _no_execution(execution_id)
+        return json_response(shapes.SpanList(spans=[span(one) for one in found]))
 
 
 def _period(days: int, plugin: str) -> StatsRequest:
@@ -123,5 +212,5 @@ def _period(days: int, plugin: str) -> StatsRequest:
     return StatsRequest(started_from=(now // _DAY - days + 1) * _DAY, started_before=now + _DAY, plugin=plugin)
 
 
-def _asdict(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__struct_fields__}  # type: ignore[attr-defined]
+def _no_execution(execution_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no execution {execution_id[:80]!r}. It may be older than the retention.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
 
 from bridge_app.api.rendering import FIELDS
 from bridge_app.problems import FieldError
@@ -14,57 +16,84 @@ from otel_tracker.record import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_VALUES: Final = 100
+"""Of one filter: what a database takes in one statement is bounded too."""
+MAX_TAGS: Final = 10
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INT64: Final = 2**63 - 1
+# An unescaped + of an offset arrives as a space. A second may have any number of decimals.
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([-+ ])(\d\d:\d\d))?", re.ASCII
+)
+
 
 def nanoseconds(field: str, text: str | None) -> int | None:
-    """An RFC 3339 time as nanoseconds since the epoch; None where there is none."""
+    """An RFC 3339 time as nanoseconds since the epoch; None where there is none. Without an offset it is UTC.
+
+    Years that 64 bits of nanoseconds cannot tell (before 1677, after 2262) become the nearest that they can.
+
+    >>> nanoseconds("start_time", "2025-06-06T16:33:48+02:00")
+    1749220428000000000
+    """
     if not text:
         return None
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise _not_a_time(field, text)
+    date, clock, fraction, sign, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + arrives as a space
-    except ValueError:
-        moment = None
-    if moment is None or len(text) < len("2025-06-06T14:33"):
-        raise FieldError(f"is {text!r}: expected an RFC 3339 time, such as 2025-06-06T14:33:48Z", field=field)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1000
+        moment = datetime.fromisoformat(f"{date}T{clock}{(sign or '').replace(' ', '+')}{offset or '+00:00'}")
+        delta = moment - _EPOCH
+    except (ValueError, OverflowError):
+        raise _not_a_time(field, text) from None
+    whole = (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + int((fraction or "0")[:9].ljust(9, "0"))
+    return max(-_INT64, min(_INT64, whole))
 
 
 def execution_filter(  # noqa: PLR0913 - each is a separate fact, named at the call
     *,
-    plugin: Sequence[str] | None,
-    status: Sequence[str] | None,
-    error_type: Sequence[str] | None,
+    plugin: Sequence[str],
+    status: Sequence[str],
+    error_type: Sequence[str],
     trace_id: str | None,
     delivery_id: str | None,
     start_time: str | None,
     end_time: str | None,
-    tags: Sequence[str] | None,
+    tags: Sequence[str],
 ) -> ExecutionFilter:
     """All filters of the history's list."""
     return ExecutionFilter(
-        plugins=tuple(plugin or ()),
+        plugins=_names("plugin", plugin),
         statuses=tuple(Status(one) for one in _known("status", status, [s.value for s in Status])),
         error_types=_known("error_type", error_type, ERROR_TYPES),
         trace_id=_trace_id(trace_id),
         delivery_id=delivery_id or "",
         started_from=nanoseconds("start_time", start_time),
         started_before=nanoseconds("end_time", end_time),
-        tags=tuple(_tag(one) for one in tags or ()),
+        tags=_tags(tags),
     )
 
 
-def chosen_fields(text: str | None) -> tuple[str, ...]:
+def chosen_fields(values: Sequence[str]) -> tuple[str, ...]:
     """`fields=id,status` as names; empty means all."""
-    return _known("fields", [text] if text else (), FIELDS)
+    return _known("fields", values, FIELDS)
 
 
-def _known(field: str, values: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
+    names = (name.strip() for value in values for name in value.split(","))
+    found = tuple(dict.fromkeys(name for name in names if name))
+    if len(found) > MAX_VALUES:
+        raise FieldError(f"has {len(found)} values: expected at most {MAX_VALUES}", field=field)
+    return found
+
+
+def _known(field: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    names = _names(field, values)
     for name in names:
         if name not in known:
-            raise FieldError(f"is {name!r}: expected one of {', '.join(known)}", field=field)
+            close = get_close_matches(name[:80], known, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise _wrong(field, name, f"one of {', '.join(known)}{hint}")
     return names
 
 
@@ -73,12 +102,26 @@ def _trace_id(text: str | None) -> str:
         return ""
     value = text.replace("-", "").lower()
     if len(value) != 32 or not set(value) <= set("0123456789abcdef"):
-        raise FieldError(f"is {text!r}: expected 32 hexadecimal digits", field="trace_id")
+        raise _wrong("trace_id", text, "32 hexadecimal digits")
     return value
+
+
+def _tags(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if len(values) > MAX_TAGS:
+        raise FieldError(f"has {len(values)} values: expected at most {MAX_TAGS}", field="tags")
+    return tuple(_tag(one) for one in values if one)
 
 
 def _tag(text: str) -> tuple[str, str]:
     name, separator, value = text.partition(":")
     if not separator or not name:
-        raise FieldError(f"is {text!r}: expected name:value, such as job_id:job-123", field="tags")
+        raise _wrong("tags", text, "name:value, such as job_id:job-123")
     return name, value
+
+
+def _not_a_time(field: str, text: str) -> FieldError:
+    return _wrong(field, text, "an RFC 3339 time, such as 2025-06-06T14:33:48Z")
+
+
+def _wrong(field: str, value: str, expected: str) -> FieldError:
+    return FieldError(f"is {value[:80]!r}: expected {expected}", field=field)

@@ -1,6 +1,7 @@
-"""Domain structs → the JSON shapes of the REST contract. Pure.
+"""Domain structs → the shapes of the REST contract, and shapes → JSON. Pure.
 
-Times become RFC 3339 in UTC with microseconds where there are any; durations stay nanoseconds.
+Times become RFC 3339 in UTC with microseconds where there are any; durations stay nanoseconds. The `*_json` functions
+give the same as dicts, for the command line.
 """
 
 from __future__ import annotations
@@ -9,83 +10,111 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
-from otel_tracker.record import ExecutionRecord, Status, StorageInfo
+from bridge_app.api import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from otel_tracker.query import Page, PageRequest
+    from bridge_app.plugins.registry import PluginInfo
+    from otel_tracker.record import ExecutionRecord, ExecutionStats, SpanRecord, StorageInfo
 
 encode_json: Final = msgspec.json.Encoder().encode
+FIELDS: Final = shapes.ExecutionRecord.__struct_fields__
+PAYLOAD_FIELDS: Final = frozenset({"input", "output", "metadata", "traceback", "logs"})
+"""What lives in the payload table: a list that names none of these never reads it."""
 
 
-def rfc3339(nanoseconds: int | None) -> str | None:
-    """`1749220428123456789` → `2025-06-06T14:33:48.123456Z`; whole seconds have no fraction; None stays None."""
-    if nanoseconds is None:
-        return None
+def rfc3339(nanoseconds: int) -> str:
+    """`1749220428123456789` → `2025-06-06T14:33:48.123456Z`; whole seconds have no fraction."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     micros = rest // 1000
     return f"{whole}.{micros:06d}Z" if micros else f"{whole}Z"
 
 
+def execution(record: ExecutionRecord) -> shapes.ExecutionRecord:
+    """One record as REST shows it."""
+    return shapes.ExecutionRecord(
+        id=record.id,
+        plugin_name=record.plugin_name,
+        http_method=record.http_method,
+        start_time=rfc3339(record.start_time),
+        end_time=_optional(record.end_time),
+        status=record.status,
+        input=record.input,
+        output=record.output,
+        error=record.error,
+        error_type=record.error_type,
+        duration=record.duration,
+        attempts=record.attempts,
+        retry_count=record.retry_count,
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        parent_span_id=record.parent_span_id,
+        delivery_id=record.delivery_id,
+        user_agent=record.user_agent,
+        remote_ip=record.remote_ip,
+        tags=record.tags,
+        metadata=record.metadata,
+        traceback=record.traceback,
+        logs=record.logs,
+        instance_id=record.instance_id,
+        created_at=rfc3339(record.created_at),
+        updated_at=rfc3339(record.updated_at),
+    )
+
+
 def execution_json(record: ExecutionRecord) -> dict[str, Any]:
-    """One ExecutionRecord as REST shows it."""
-    return {
-        "id": record.id,
-        "plugin_name": record.plugin_name,
-        "http_method": record.http_method,
-        "start_time": rfc3339(record.start_time),
-        "end_time": rfc3339(record.end_time),
-        "status": record.status.value,
-        "input": record.input,
-        "output": record.output,
-        "error": record.error,
-        "error_type": record.error_type,
-        "duration": record.duration,
-        "attempts": record.attempts,
-        "retry_count": record.retry_count,
-        "trace_id": record.trace_id,
-        "span_id": record.span_id,
-        "parent_span_id": record.parent_span_id,
-        "delivery_id": record.delivery_id,
-        "user_agent": record.user_agent,
-        "remote_ip": record.remote_ip,
-        "tags": record.tags,
-        "metadata": record.metadata,
-        "traceback": record.traceback,
-        "logs": record.logs,
-        "instance_id": record.instance_id,
-        "created_at": rfc3339(record.created_at),
-        "updated_at": rfc3339(record.updated_at),
-    }
+    """`execution` as a dict."""
+    return asdict(execution(record)) | {"status": record.status.value}
 
 
-FIELDS: Final = tuple(execution_json(ExecutionRecord(id="", plugin_name="", status=Status.PENDING, start_time=0)))
-PAYLOAD_FIELDS: Final = frozenset({"input", "output", "metadata", "traceback", "logs"})
-"""What lives in the payload table: a list that names none of these never reads it."""
+def plugin_stats(plugin: str, stats: ExecutionStats, realtime: Mapping[str, Any]) -> shapes.PluginStats:
+    """Stored statistics and realtime figures of one plugin."""
+    figures = msgspec.convert(realtime, shapes.RealtimeFigures)
+    return shapes.PluginStats(plugin=plugin, realtime=figures, **asdict(stats))
 
 
-def page_json(page: Page, request: PageRequest, fields: Sequence[str] = ()) -> dict[str, Any]:
-    """A page of the history; `fields` narrows each record to these."""
-    records = [execution_json(record) for record in page.executions]
-    if fields:
-        records = [{name: record[name] for name in fields} for record in records]
-    return {
-        "executions": records,
-        "total": page.total,
-        "total_relation": "eq" if page.total_is_exact else "gte",
-        "limit": request.limit,
-        "offset": request.offset,
-        "next_cursor": page.next_cursor or None,
-    }
+def span(record: SpanRecord) -> shapes.Span:
+    """One child span."""
+    times = {"start_time": rfc3339(record.start_time), "end_time": rfc3339(record.end_time)}
+    return shapes.Span(duration=record.end_time - record.start_time, **(asdict(record) | times))
 
 
 def storage_json(info: StorageInfo) -> dict[str, Any]:
-    """What is said of the store."""
+    """The fields of `shapes.StorageInfo`."""
     return {
-        **msgspec.structs.asdict(info),
-        "oldest_record": rfc3339(info.oldest_record),
-        "newest_record": rfc3339(info.newest_record),
+        **asdict(info),
+        "oldest_record": _optional(info.oldest_record),
+        "newest_record": _optional(info.newest_record),
     }
+
+
+def storage_state(info: StorageInfo, spool: Mapping[str, Any]) -> shapes.StorageState:
+    """The store and its spool."""
+    return shapes.StorageState(spool=msgspec.convert(spool, shapes.Spool), **storage_json(info))
+
+
+def plugin(info: PluginInfo) -> shapes.Plugin:
+    """What is said of a plugin."""
+    return shapes.Plugin(
+        name=info.name,
+        path=str(info.path),
+        methods=list(info.methods),
+        state=info.state.value,
+        error=info.error,
+        loaded_at=rfc3339(info.loaded_at) if info.loaded_at else None,
+        doc=info.doc,
+        note=info.note,
+    )
+
+
+def plugin_json(info: PluginInfo) -> dict[str, Any]:
+    """`plugin` as a dict."""
+    return asdict(plugin(info))
+
+
+def _optional(nanoseconds: int | None) -> str | None:
+    return None if nanoseconds is None else rfc3339(nanoseconds)

@@ -133,4 +133,4 @@ def failure(error: BaseException, *, skip_path: str = "") -> dict[str, Any]:
 def too_large(size: int, *, limit: int) -> dict[str, Any]:
     """The fields of a reply whose result is not sent."""
     text = f"the result is {size} bytes of JSON; plugins.max_result_bytes is {limit}: return less, or raise the limit"
-    return {"error_type": "output_limit", "error": text}
+    return {"error_type": "result_too_large", "error": text}

@@ -21,7 +21,10 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class FoundPlugin:
-    """A plugin file. `signature` (mtime in ns, size, inode) changes when the file does."""
+    """A plugin file. `signature` (ctime in ns, size, inode) changes when the file does.
+
+    The time of the last status change, for the time of modification can be set back: `cp -p` and `rsync -t` do.
+    """
 
     name: str
     path: Path
@@ -31,11 +34,15 @@ class FoundPlugin:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the folders hold now. `helpers` is each folder's helper files; `problems` are for people."""
+    """What the folders hold now. `helpers` is each folder's helper files; `problems` are for people.
+
+    Of an `unreadable` folder nothing is known: what it held before may still be there.
+    """
 
     plugins: dict[str, FoundPlugin]
     helpers: dict[Path, frozenset[tuple[str, Signature]]]
     problems: tuple[str, ...]
+    unreadable: frozenset[Path] = frozenset()
 
 
 def file_signature(path: Path) -> Signature | None:
@@ -44,7 +51,7 @@ def file_signature(path: Path) -> Signature | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def discover(directories: tuple[Path, ...]) -> Listing:
@@ -52,15 +59,25 @@ def discover(directories: tuple[Path, ...]) -> Listing:
     plugins: dict[str, FoundPlugin] = {}
     helpers: dict[Path, frozenset[tuple[str, Signature]]] = {}
     problems: list[str] = []
-    for given in directories:
-        directory = given.absolute()
+    unreadable: set[Path] = set()
+    for directory in dict.fromkeys(given.absolute() for given in directories):
         others: set[tuple[str, Signature]] = set()
-        for path in _entries(directory, problems):
+        try:
+            paths = _entries(directory)
+        except OSError as error:
+            problems.append(
+                f"plugin folder {directory} cannot be read: {error.strerror}; make it, or correct plugins.directories"
+            )
+            unreadable.add(directory)
+            continue
+        for path in paths:
             signature = file_signature(path)
             if signature is None:
                 problems.append(f"{path} cannot be read: a broken link, or no permission")
             elif path.is_dir():
                 others |= _package_files(path)
+            elif not path.is_file():
+                problems.append(f"{path} is no plugin: it is no regular file")
             elif not NAME_PATTERN.fullmatch(path.stem):
                 others.add((path.name, signature))
                 if not path.name.startswith("_"):
@@ -70,19 +87,14 @@ def discover(directories: tuple[Path, ...]) -> Listing:
             else:
                 plugins[path.stem] = FoundPlugin(path.stem, path, signature, _note(path, directory))
         helpers[directory] = frozenset(others)
-    return Listing(plugins, helpers, tuple(problems))
+    return Listing(plugins, helpers, tuple(problems), frozenset(unreadable))
 
 
-def _entries(directory: Path, problems: list[str]) -> list[Path]:
-    try:
-        with os.scandir(directory) as entries:
-            names = sorted(e.name for e in entries if e.name.endswith(".py") or _is_package(e))
-    except OSError as error:
-        problems.append(
-            f"plugin folder {directory} cannot be read: {error.strerror}; make it, or correct plugins.directories"
-        )
-        return []
-    return [directory / name for name in names]
+def _entries(directory: Path) -> list[Path]:
+    with os.scandir(directory) as entries:
+        return [
+            directory / name for name in sorted(e.name for e in entries if e.name.endswith(".py") or _is_package(e))
+        ]
 
 
 def _is_package(entry: os.DirEntry[str]) -> bool:

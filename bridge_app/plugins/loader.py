@@ -14,14 +14,15 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from bridge_app.plugins.contract import METHODS, BasePlugin, Event, handled_methods
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-Result = TypeVar("Result")
+_directories: list[str] = []
+"""The plugin folders that something was loaded from, the latest first."""
 
 
 class NotAPluginError(Exception):
@@ -36,7 +37,7 @@ class LoadedPlugin:
     key: str
     methods: tuple[str, ...]
     doc: str
-    plugin_class: type | None
+    plugin_class: type[BasePlugin] | None
     function: Callable[[Event], Any] | None
 
     def call(self, event: Event, *, wait: Callable[[Awaitable[Any]], Any]) -> Any:
@@ -45,8 +46,6 @@ class LoadedPlugin:
             assert self.function is not None  # noqa: S101 - the type's invariant, for the type checker
             return _settled(self.function(event), wait)
         instance = self.plugin_class(event.data, logger=event.logger, http_method=event.method)
-        if not isinstance(instance, BasePlugin):
-            return _settled(instance.handle(), wait)
         instance.event = event
         answer = _settled(instance.run(), wait)
         return instance.get_result() if answer is None else answer
@@ -68,10 +67,10 @@ def install_aliases() -> None:
 
 def load(name: str, *, key: str, path: str, source: bytes) -> LoadedPlugin:
     """Execute `source` as a new module. Raises what the module raises, SyntaxError, or `NotAPluginError`."""
-    directory = str(Path(path).parent)
-    if directory not in sys.path:
-        sys.path.append(directory)
-    _forget_helpers(directory)
+    # Python matches bytecode by the second of the source: a helper edited twice in one would run as it was at first.
+    sys.dont_write_bytecode = True
+    _put_first(str(Path(path).parent))
+    _forget_helpers()
     module = types.ModuleType(f"webhook_plugins.{name}")
     module.__file__ = path
     # Tracebacks show the lines that ran, even after the file has changed: None as the time keeps them unchecked.
@@ -89,12 +88,20 @@ def load(name: str, *, key: str, path: str, source: bytes) -> LoadedPlugin:
         raise
 
 
-def _forget_helpers(directory: str) -> None:
-    """Let a new version import its helper modules anew: they may have changed with it."""
-    prefix = directory + "/"
+def _put_first(directory: str) -> None:
+    """Search this plugin folder before the others, and all of them after Python's own paths."""
+    if directory in _directories:
+        _directories.remove(directory)
+    _directories.insert(0, directory)
+    sys.path[:] = [entry for entry in sys.path if entry not in _directories] + _directories
+
+
+def _forget_helpers() -> None:
+    """Let a version import its helper modules anew: they may have changed, or be another folder's of the same name."""
+    prefixes = tuple(f"{directory}/" for directory in _directories)
     for name, module in list(sys.modules.items()):
         origin = getattr(module, "__file__", None)
-        is_helper = isinstance(origin, str) and origin.startswith(prefix) and "/site-packages/" not in origin
+        is_helper = isinstance(origin, str) and origin.startswith(prefixes) and "/site-packages/" not in origin
         if is_helper and not name.startswith(("webhook_plugins.", "bridge_app")):
             del sys.modules[name]
     importlib.invalidate_caches()
@@ -121,9 +128,14 @@ def _own_doc(plugin_class: type) -> str:
     return inspect.cleandoc(plugin_class.__dict__.get("__doc__") or "")
 
 
-def _plugin_class(module: types.ModuleType) -> type | None:
+def _plugin_class(module: types.ModuleType) -> type[BasePlugin] | None:
     named = getattr(module, "Plugin", None)
     if isinstance(named, type):
+        if not issubclass(named, BasePlugin):
+            raise NotAPluginError(
+                f"class Plugin of {module.__file__} is no BasePlugin: write `from bridge_app.plugin import BasePlugin` "
+                "and `class Plugin(BasePlugin)`"
+            )
         return named
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, BasePlugin) and value.__module__ == module.__name__:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge_app.plugins.calls import Description, Version
-from bridge_app.plugins.discovery import FoundPlugin, Listing, discover, file_signature
+from bridge_app.plugins.discovery import FoundPlugin, Listing, Signature, discover, file_signature
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,6 +75,7 @@ class PluginRegistry:
         self._describe = describe
         self._entries: dict[str, _Entry] = {}
         self._listing = Listing({}, {}, ())
+        self._helpers: dict[Path, frozenset[tuple[str, Signature]]] = {}
         self._generations: dict[Path, int] = {}
 
     @property
@@ -126,18 +127,32 @@ class PluginRegistry:
         for problem in listing.problems:
             if problem not in self._listing.problems:
                 logger.warning("%s", problem)
-        for directory, files in listing.helpers.items():
-            if files != self._listing.helpers.get(directory):
-                self._generations[directory] = self._generations.get(directory, -1) + 1
-                for entry in self._entries.values():
-                    if entry.found.path.parent == directory:
-                        self._check(entry)
         self._listing = listing
-        for name in self._entries.keys() - listing.plugins.keys():
+        # A folder that cannot be read, as while it is swapped or mounted, has lost nothing yet: its plugins stay.
+        kept = {name for name, entry in self._entries.items() if entry.found.path.parent in listing.unreadable}
+        for name in self._entries.keys() - listing.plugins.keys() - kept:
             logger.info("plugin %s is gone: %s was deleted", name, self._entries[name].found.path)
-            del self._entries[name]
+            self._forget(name)
+        for directory, files in listing.helpers.items():
+            self._notice_helpers(directory, files)
         for name, found in listing.plugins.items():
-            self._notice(name, found)
+            if name not in kept:
+                self._notice(name, found)
+
+    def _forget(self, name: str) -> None:
+        entry = self._entries.pop(name)
+        if entry.task is not None:
+            entry.task.cancel()
+        entry.checked.set()  # who waits for it must be let go
+
+    def _notice_helpers(self, directory: Path, files: frozenset[tuple[str, Signature]]) -> None:
+        if files == self._helpers.get(directory):
+            return
+        self._helpers[directory] = files
+        self._generations[directory] = self._generations.get(directory, -1) + 1
+        for entry in self._entries.values():
+            if entry.found.path.parent == directory:
+                self._check(entry)
 
     def _notice(self, name: str, found: FoundPlugin) -> None:
         entry = self._entries.get(name)

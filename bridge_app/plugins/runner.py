@@ -18,6 +18,7 @@ from bridge_app.plugins.threads import ThreadPool
 
 logger = logging.getLogger(__name__)
 _START_CHECK_SECONDS = 5.0
+_CHECK_AGAIN_SECONDS = 0.1
 
 
 class PluginRunner:
@@ -34,6 +35,7 @@ class PluginRunner:
         threads = settings.isolation is Isolation.THREAD
         self._pool: WorkerPool | ThreadPool = ThreadPool(settings) if threads else WorkerPool(settings)
         self.registry = PluginRegistry(settings.directories, describe=self._describe)
+        self._checks = asyncio.Semaphore(settings.workers)  # a folder of many files must not fill the queue
         self._poll: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,7 +66,7 @@ class PluginRunner:
             return Outcome(OutcomeKind.CANCELED, error="the bridge is stopping", error_type="interrupted")
         except Exception as error:  # a caller's delivery must have an answer, whatever we did wrong
             logger.exception("the plugin runner failed at %s", call.plugin)
-            return Outcome(OutcomeKind.FAILED, error=f"the plugin runner failed: {error!r}", error_type="runner_error")
+            return Outcome(OutcomeKind.FAILED, error=f"the plugin runner failed: {error!r}", error_type="unknown_error")
 
     async def _run(self, call: Call) -> Outcome:
         version = await self.registry.serving(call.plugin)
@@ -87,16 +89,24 @@ class PluginRunner:
         return _outcome(reply)
 
     async def _describe(self, version: Version) -> Description:
-        try:
-            result = await self._pool.execute(version, None, timeout_seconds=self.settings.timeout_seconds)
-        except (PoolOverloadedError, PoolStoppedError) as error:
-            return Description(error=f"the file could not be checked: {error}")
+        async with self._checks:
+            try:
+                result = await self._import(version)
+            except PoolStoppedError:
+                return Description(error="the file could not be checked: the bridge is stopping")
         header: dict[str, Any] | None = result.reply.header
         if header is None:
             return Description(error=f"while it was imported: {result.reply.ended}")
         if "error" in header:
             return Description(error=header["traceback"] or header["error"])
         return Description(methods=tuple(header["methods"]), doc=str(header["doc"]))
+
+    async def _import(self, version: Version) -> PoolReply:
+        while True:
+            try:
+                return await self._pool.execute(version, None, timeout_seconds=self.settings.timeout_seconds)
+            except PoolOverloadedError:  # deliveries fill the queue: that says nothing about the file
+                await asyncio.sleep(_CHECK_AGAIN_SECONDS)
 
     async def _watch(self) -> None:
         while True:

@@ -31,8 +31,12 @@ _current_logs: ContextVar[LogBuffer | None] = ContextVar("plugin_logs", default=
 class _ContextHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         logs = _current_logs.get()
-        if logs is not None:
-            logs.line(record.levelname, record.getMessage())
+        if logs is None:
+            return
+        try:
+            logs.line(record.levelname, self.format(record))
+        except Exception:  # noqa: BLE001 - logging must not raise into the plugin
+            self.handleError(record)
 
 
 class ThreadPool:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_tracker.errors import StorageUnavailableError
@@ -28,7 +29,7 @@ class ProcessMutex:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._descriptor = _open(path)
         self._threads = threading.Lock()
         self.shares = 0
 
@@ -42,12 +43,13 @@ class ProcessMutex:
             return mutex
 
     def release_share(self) -> None:
-        """Close the file with the last share."""
+        """Close the file with the last share; never under a thread that still holds the lock, which keeps it open."""
         with _shared_lock:
             self.shares -= 1
             if self.shares == 0:
                 del _shared[self._path]
-                os.close(self._descriptor)
+                if self._threads.acquire(blocking=False):
+                    os.close(self._descriptor)
 
     @contextlib.contextmanager
     def held(self, *, timeout_seconds: float) -> Iterator[None]:
@@ -64,14 +66,31 @@ class ProcessMutex:
         finally:
             self._threads.release()
 
+    def _is_in_place(self) -> bool:
+        """Not so where somebody deleted the file: other processes then lock the one that was made after it."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), Path(self._path).stat())
+        except FileNotFoundError:
+            return False
+
+    def _open_anew(self) -> None:
+        descriptor, self._descriptor = self._descriptor, _open(self._path)
+        os.close(descriptor)
+
     def _lock_file(self, deadline: float, timeout_seconds: float) -> None:
         while True:
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                if self._is_in_place():
+                    return
+                self._open_anew()
             except (BlockingIOError, PermissionError) as error:
                 if time.monotonic() > deadline:
                     raise StorageUnavailableError(
                         f"another process kept {self._path} for {timeout_seconds} s: try again"
                     ) from error
                 time.sleep(_POLL_SECONDS)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

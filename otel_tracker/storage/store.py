@@ -69,7 +69,10 @@ class SqlStore:
         return result
 
     def interrupt(self, instance_id: str, *, now: int) -> int:
-        """End what `instance_id` left pending or running; its real end, should it still arrive, replaces this."""
+        """End what `instance_id` left pending or running; its real end, should it still arrive, replaces this.
+
+        `now` is when it is known to have ended: not before it started.
+        """
         table = executions.c
         statement = (
             update(executions)
@@ -80,7 +83,7 @@ class SqlStore:
                 rank=int(Rank.INTERRUPTED),
                 error_type=INTERRUPTED_TYPE,
                 error=INTERRUPTED_TEXT,
-                end_time=now,
+                end_time=case((table.start_time < now, now), else_=table.start_time),
                 duration=case((table.start_time < now, now - table.start_time), else_=0),
                 updated_at=now,
             )

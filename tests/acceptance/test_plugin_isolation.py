@@ -258,7 +258,7 @@ def test_what_was_printed_before_a_timeout_is_kept(tmp_path: Path) -> None:
         ("closes_all", "worker_crashed", "the plugin closed the descriptors of its worker, which was ended"),
         ("recursive", "unserializable_result", "result['a'][1] contains itself"),
         ("unserializable", "unserializable_result", "result['items'][1]['when'] is a object"),
-        ("huge", "output_limit", "the result is 2000002 bytes of JSON; plugins.max_result_bytes is 1000000"),
+        ("huge", "result_too_large", "the result is 2000002 bytes of JSON; plugins.max_result_bytes is 1000000"),
         ("eats_memory", "memory_limit", "MemoryError"),
         ("raises", "", "ConnectionError: no route"),
     ],

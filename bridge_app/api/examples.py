@@ -1,0 +1,134 @@
+"""One example of each answer, for the OpenAPI document; built by the same code as the answers themselves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge_app.api import shapes
+from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
+from otel_tracker.query import PruneResult
+from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
+
+_START: Final = 1_749_220_428_000_000_000
+_SECOND: Final = 1_000_000_000
+_ID: Final = "0197457e-b3e0-7cc1-9e0a-3f1f2d6b8a55"
+_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+_SPOOL: Final = {
+    "frames": 0,
+    "bytes": 0,
+    "oldest_age_seconds": 0.0,
+    "dropped": {},
+    "corrupt_frames": 0,
+    "rejected": 0,
+    "delivered": 1000,
+    "last_error": "",
+}
+
+EXECUTION: Final = execution(
+    ExecutionRecord(
+        id=_ID,
+        plugin_name="my_plugin",
+        http_method="POST",
+        status=Status.COMPLETED,
+        start_time=_START,
+        end_time=_START + _SECOND,
+        duration=_SECOND,
+        input='{"key": "value"}',
+        output='{"result": "success"}',
+        trace_id=_TRACE,
+        span_id="00f067aa0ba902b7",
+        delivery_id="72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        user_agent="Mozilla/5.0",
+        remote_ip="192.168.1.100",
+        tags='{"job_id": "job-123"}',
+        metadata='{"priority": 1}',
+        logs='[{"stream":"log","level":"INFO","text":"handling POST"}]',
+        instance_id="0197457e-9a10-7d3f-8a55-6b1f2d0c4e77",
+        created_at=_START,
+        updated_at=_START + _SECOND,
+    )
+)
+PAGE: Final = shapes.ExecutionPage(
+    executions=[EXECUTION],
+    total=1000,
+    total_relation="eq",
+    limit=1,
+    offset=0,
+    next_cursor="MTc0OTIyMDQyODAwMDAwMDAwMDowMTk3NDU3ZQ",
+)
+STATS: Final = ExecutionStats(
+    total_executions=1000,
+    successful_executions=950,
+    failed_executions=50,
+    timeout_executions=5,
+    success_rate=95.0,
+    avg_duration=500_000_000,
+    min_duration=100_000_000,
+    max_duration=2_000_000_000,
+    unique_plugins=10,
+    daily_stats=[
+        DailyStats(
+            date="2025-06-06",
+            total_executions=100,
+            successful_executions=95,
+            failed_executions=5,
+            success_rate=95.0,
+            avg_duration=500_000_000,
+        )
+    ],
+)
+PLUGIN_STATS: Final = plugin_stats(
+    "my_plugin",
+    STATS,
+    {
+        "running": 1,
+        "ended": 100,
+        "by_status": {"completed": 95, "failed": 5},
+        "avg_duration": 500_000_000,
+        "p50_duration": 450_000_000,
+        "p95_duration": 1_200_000_000,
+    },
+)
+SPANS: Final = shapes.SpanList(
+    spans=[
+        span(
+            SpanRecord(
+                execution_id=_ID,
+                trace_id=_TRACE,
+                span_id="b7ad6b7169203331",
+                parent_span_id="00f067aa0ba902b7",
+                name="GET",
+                kind="client",
+                start_time=_START,
+                end_time=_START + _SECOND // 2,
+                attributes='{"http.request.method": "GET"}',
+            )
+        )
+    ]
+)
+STORAGE: Final = storage_state(
+    StorageInfo(
+        type="sqlite",
+        location="/srv/bridge/data/executions.db",
+        size=1_048_576,
+        total_records=1000,
+        oldest_record=_START - 86_400 * _SECOND,
+        newest_record=_START,
+        health="healthy",
+    ),
+    _SPOOL,
+)
+CLEANUP: Final = PruneResult(deleted=120, freed_bytes=524_288)
+PLUGIN: Final = shapes.Plugin(
+    name="my_plugin",
+    path="/srv/bridge/plugins/my_plugin.py",
+    methods=["POST"],
+    state="ready",
+    error="",
+    loaded_at="2025-06-06T14:33:40Z",
+    doc="Answers with what it was given.",
+    note="",
+)
+PLUGINS: Final = shapes.PluginList(plugins=[PLUGIN])
+HEALTH: Final = shapes.Health(status="ok", version="0.1.0", webhooks="ok", storage="ok", spool=STORAGE.spool)
+LIVENESS: Final = shapes.Liveness()

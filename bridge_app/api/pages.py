@@ -1,0 +1,86 @@
+"""A page of the history as JSON, read and sent in parts, so that no page is too big for the memory.
+
+In: a reader and a `PageRequest`. Out: a response, in one piece as long as it is small. A record may have some megabytes
+and a page a thousand records: in one go 300 records of 2 MB took 700 MB, in parts 80.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar import Response
+from litestar.response import Stream
+from msgspec.structs import replace
+
+from bridge_app.api import shapes
+from bridge_app.api.rendering import encode_json, execution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from otel_tracker.ports import RecordReader
+    from otel_tracker.query import Page, PageRequest
+    from otel_tracker.record import ExecutionRecord
+
+ONE_PIECE_BYTES: Final = 4 * 1024 * 1024
+FIRST_PART: Final = 10
+MOST_OF_PART: Final = 50
+
+
+def page_response(store: RecordReader, request: PageRequest, fields: tuple[str, ...]) -> Response[Any]:
+    """In one piece, or as a stream where it is big. What is wrong with the request is told before anything is sent."""
+    chunks = _chunks(_parts(store, request), request, fields)
+    made: list[bytes] = []
+    for chunk in chunks:
+        made.append(chunk)
+        if sum(map(len, made)) > ONE_PIECE_BYTES:
+            return Stream(chain(made, chunks), media_type="application/json")
+    return Response(b"".join(made), media_type="application/json")
+
+
+def _parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
+    """The page in parts that follow each other by cursor: small ones where records are big. Only the first counts."""
+    left = request.limit
+    part = replace(request, limit=min(left, FIRST_PART)) if request.with_payloads else request
+    while True:
+        page = store.page(part)
+        yield page
+        left -= part.limit
+        if not page.next_cursor or left <= 0:
+            return
+        mean = sum(map(_size, page.executions)) // len(page.executions)
+        size = min(left, MOST_OF_PART, ONE_PIECE_BYTES // max(1, mean))
+        part = replace(part, limit=max(1, size), offset=0, cursor=page.next_cursor, with_total=False)
+
+
+def _size(record: ExecutionRecord) -> int:
+    return len(record.input) + len(record.output) + len(record.traceback) + len(record.logs)
+
+
+def _chunks(pages: Iterator[Page], request: PageRequest, fields: Sequence[str]) -> Iterator[bytes]:
+    """The JSON of one `shapes.ExecutionPage`, made of consecutive pages of the store: a chunk for each, then the rest.
+
+    `fields` narrows each record to these. The totals are those of the first page, the cursor is that of the last.
+    """
+    first = last = next(pages)
+    yield b'{"executions":[' + _items(first, fields)
+    for last in pages:
+        if last.executions:
+            yield b"," + _items(last, fields)
+    envelope = shapes.ExecutionPage(
+        executions=[],
+        total=first.total,
+        total_relation="eq" if first.total_is_exact else "gte",
+        limit=request.limit,
+        offset=request.offset,
+        next_cursor=last.next_cursor or None,
+    )
+    yield encode_json(envelope).removeprefix(b'{"executions":[')
+
+
+def _items(page: Page, fields: Sequence[str]) -> bytes:
+    records = [execution(record) for record in page.executions]
+    if not fields:
+        return encode_json(records)[1:-1]
+    return encode_json([{name: getattr(record, name) for name in fields} for record in records])[1:-1]

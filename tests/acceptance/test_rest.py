@@ -1,0 +1,387 @@
+"""The history over REST: a real server over a store whose rows are known, so every answer is a literal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bridge_process import BridgeProcess, until
+
+from otel_tracker.record import ExecutionRecord, Rank, Status
+from otel_tracker.storage import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+
+SECOND = 1_000_000_000
+FRIDAY = 1_749_218_400 * SECOND  # 2025-06-06T14:00:00Z
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+ECHO = "def handle(event):\n    return event.data\n"
+
+
+def row(number: int, plugin: str, status: Status = Status.COMPLETED, *, days: int = 0, **more: Any) -> ExecutionRecord:
+    """Started `number` minutes after two on a Friday, took as many tenths of a second."""
+    start, duration = FRIDAY + (days * 86_400 + number * 60) * SECOND, number * SECOND // 10
+    if status is Status.RUNNING:
+        id_ = f"{plugin}-{number}"
+        return ExecutionRecord(id=id_, plugin_name=plugin, status=status, start_time=start, rank=Rank.RUNNING)
+    return ExecutionRecord(
+        id=f"{plugin}-{number}",
+        plugin_name=plugin,
+        status=status,
+        start_time=start,
+        end_time=start + duration,
+        duration=duration,
+        **more,
+    )
+
+
+SHOP = [
+    row(1, "shop", trace_id=TRACE, delivery_id="d-1", tags='{"job_id": "job-1", "team": "a"}', input='{"n": 1}'),
+    row(2, "shop", tags='{"job_id": "job-2", "team": "a"}'),
+    row(3, "shop", Status.FAILED, error_type="connection_error", error="refused"),
+    row(4, "shop", Status.TIMEOUT, error_type="timeout"),
+    row(5, "shop", days=1),
+]
+BILLING = [
+    row(6, "billing", trace_id=TRACE),
+    row(7, "billing", Status.FAILED, error_type="validation_error", tags='{"team": "b:1, c"}'),
+    row(8, "billing", Status.CANCELED, error_type="canceled"),
+    row(9, "billing", Status.RUNNING),
+]
+MEGABYTE = '{"a": "' + "x" * 1_000_000 + '"}'
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BridgeProcess]:
+    folder = tmp_path_factory.mktemp("rest")
+    seed(
+        folder,
+        [row(n, "bulk", days=-2000) for n in range(10_001)]
+        + [row(n, "heavy", days=-100, input=MEGABYTE) for n in range(12)]
+        + [row(n, "paged", days=-10) for n in range(7)]
+        + SHOP
+        + BILLING,
+    )
+    process = BridgeProcess(folder, BRIDGE__EXECUTION_TRACKING__RETENTION_DAYS="36500")
+    process.plugin("paged", ECHO)
+    process.plugin("echo", ECHO)
+    process.plugin("counted", "def handle(event):\n    return 1 / event.data['by']\n")
+    yield process.start()
+    process.close()
+
+
+def seed(folder: Path, rows: list[ExecutionRecord]) -> None:
+    store = open_store(f"sqlite:///{folder}/data/executions.db")
+    for begin in range(0, len(rows), 1000):
+        assert store.write(rows[begin : begin + 1000]).rejected == ()
+    store.close()
+
+
+def ids(page: dict[str, Any]) -> list[str]:
+    return [record["id"] for record in page["executions"]]
+
+
+def refused(answer: httpx.Response, field: str) -> str:
+    """The message of a 422 that names exactly this field."""
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    document = answer.json()
+    assert document["type"] == "/problems/invalid-parameter"
+    assert [error["field"] for error in document["errors"]] == [field]
+    message: str = document["errors"][0]["message"]
+    return message
+
+
+def test_a_record_has_the_contracts_shape(bridge: BridgeProcess) -> None:
+    assert bridge.get("/executions/shop-1") == {
+        "id": "shop-1",
+        "plugin_name": "shop",
+        "http_method": "",
+        "start_time": "2025-06-06T14:01:00Z",
+        "end_time": "2025-06-06T14:01:00.100000Z",
+        "status": "completed",
+        "input": '{"n": 1}',
+        "output": "",
+        "error": "",
+        "error_type": "",
+        "duration": 100_000_000,
+        "attempts": 1,
+        "retry_count": 0,
+        "trace_id": TRACE,
+        "span_id": "",
+        "parent_span_id": "",
+        "delivery_id": "d-1",
+        "user_agent": "",
+        "remote_ip": "",
+        "tags": '{"job_id": "job-1", "team": "a"}',
+        "metadata": "{}",
+        "traceback": "",
+        "logs": "",
+        "instance_id": "",
+        "created_at": "2025-06-06T14:01:00Z",
+        "updated_at": "2025-06-06T14:01:00.100000Z",
+    }
+
+
+def test_a_running_execution_has_no_end(bridge: BridgeProcess) -> None:
+    record = bridge.get("/executions/billing-9")
+    assert (record["status"], record["end_time"], record["duration"]) == ("running", None, 0)
+
+
+def test_a_list_is_newest_first_whole_and_counted(bridge: BridgeProcess) -> None:
+    page = bridge.get("/executions", plugin="shop", limit=2, offset=1)
+    assert page.pop("executions") == [bridge.get("/executions/shop-4"), bridge.get("/executions/shop-3")]
+    assert page.pop("next_cursor")
+    assert page == {"total": 5, "total_relation": "eq", "limit": 2, "offset": 1}
+
+
+def test_the_defaults_are_fifty_from_the_newest(bridge: BridgeProcess) -> None:
+    page = bridge.get("/executions", plugin="bulk")
+    assert (page["limit"], page["offset"], len(page["executions"])) == (50, 0, 50)
+    assert page["executions"][0]["id"] == "bulk-10000"
+
+
+def test_a_total_is_exact_up_to_ten_thousand(bridge: BridgeProcess) -> None:
+    page = bridge.get("/executions", plugin="bulk", limit=1, fields="id")
+    assert (page["total"], page["total_relation"]) == (10_000, "gte")
+
+
+def test_an_offset_beyond_the_end_is_an_empty_page(bridge: BridgeProcess) -> None:
+    page = bridge.get("/executions", plugin="shop", offset=5)
+    assert page == {
+        "executions": [], "total": 5, "total_relation": "eq", "limit": 50, "offset": 5, "next_cursor": None
+    }  # fmt: skip
+
+
+def test_a_thousand_records_come_in_one_list(bridge: BridgeProcess) -> None:
+    """The handler reads them in parts; nobody can see the seams."""
+    page = bridge.get("/executions", plugin="bulk", limit=1000, offset=1)
+    assert ids(page) == [f"bulk-{10_000 - n}" for n in range(1, 1001)]
+    following = bridge.get("/executions", plugin="bulk", limit=1, cursor=page["next_cursor"])
+    assert ids(following) == ["bulk-8999"]
+
+
+def test_records_of_a_megabyte_come_whole(bridge: BridgeProcess) -> None:
+    answer = bridge.client.get("/api/v1/executions", params={"plugin": "heavy", "limit": 1000})
+    assert answer.headers["transfer-encoding"] == "chunked"
+    page = answer.json()
+    assert ids(page) == [f"heavy-{n}" for n in reversed(range(12))]
+    assert {record["input"] for record in page["executions"]} == {MEGABYTE}
+    assert (page["total"], page["limit"], page["next_cursor"]) == (12, 1000, None)
+
+
+def test_cursors_walk_the_history_while_rows_arrive(bridge: BridgeProcess) -> None:
+    seen, cursor = [], None
+    for _ in range(3):
+        page = bridge.get("/executions", plugin="paged", limit=3, **({"cursor": cursor} if cursor else {"offset": 0}))
+        seen += ids(page)
+        cursor = page["next_cursor"]
+        arrived = bridge.post("paged", {}).headers["X-Execution-Id"]
+        assert until(lambda new=arrived: new in ids(bridge.get("/executions", plugin="paged", limit=1)))  # type: ignore[misc]
+    assert seen == [f"paged-{n}" for n in reversed(range(7))]
+    assert cursor is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"plugin": "billing"}, [9, 8, 7, 6]),
+        ({"plugin": ["shop", "billing"]}, [5, 9, 8, 7, 6, 4, 3, 2, 1]),
+        ({"plugin": "shop, billing", "limit": 3}, [5, 9, 8]),
+        ({"plugin": "nobody"}, []),
+        ({"status": "timeout"}, [4]),
+        ({"status": ["timeout", "canceled"]}, [8, 4]),
+        ({"status": "failed,running"}, [9, 7, 3]),
+        ({"status": "pending"}, []),
+        ({"error_type": "connection_error"}, [3]),
+        ({"error_type": "connection_error,validation_error"}, [7, 3]),
+        ({"trace_id": TRACE}, [6, 1]),
+        ({"trace_id": TRACE, "plugin": "shop"}, [1]),
+        ({"trace_id": "4BF92F35-77B3-4DA6-A3CE-929D0E0E4736"}, [6, 1]),
+        ({"delivery_id": "d-1"}, [1]),
+        ({"delivery_id": "\x00\ud7ff'\""}, []),
+        ({"start_time": "2025-06-06T14:08:00Z"}, [5, 9, 8]),
+        ({"start_time": "2025-06-06T16:08:00+02:00"}, [5, 9, 8]),
+        ({"start_time": "2025-06-06t14:08:00z"}, [5, 9, 8]),
+        ({"start_time": "2025-06-06 14:08:00"}, [5, 9, 8]),
+        ({"start_time": "2025-06-06T14:08:00.000000001Z"}, [5, 9]),
+        ({"plugin": "shop", "end_time": "2025-06-06T14:03:00Z"}, [2, 1]),
+        ({"plugin": "shop", "end_time": "9999-12-31T23:59:59Z"}, [5, 4, 3, 2, 1]),
+        ({"plugin": "shop", "start_time": "0001-01-01T00:00:00+23:59"}, [5, 4, 3, 2, 1]),
+        ({"start_time": "2025-06-06T14:02:00Z", "end_time": "2025-06-06T14:04:00Z"}, [3, 2]),
+        ({"tags": "team:a"}, [2, 1]),
+        ({"tags": ["team:a", "job_id:job-2"]}, [2]),
+        ({"tags": "team:b:1, c"}, [7]),
+        ({"tags": "team:"}, []),
+    ],
+)
+def test_a_filter_finds_exactly_what_matches(bridge: BridgeProcess, filters: dict[str, Any], found: list[int]) -> None:
+    if "paged" not in str(filters):
+        filters = {"end_time": "2025-07-01T00:00:00Z", "start_time": "2025-06-01T00:00:00Z", **filters}
+    assert [int(id_.split("-")[1]) for id_ in ids(bridge.get("/executions", **filters))] == found
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "message"),
+    [
+        ("limit=0", "limit", ">= 1"),
+        ("limit=1001", "limit", "<= 1000"),
+        ("limit=many", "limit", "int"),
+        ("offset=-1", "offset", ">= 0"),
+        ("cursor=bm9uc2Vuc2U", "cursor", "use next_cursor of the page before"),
+        ("cursor=bm9uc2Vuc2U&offset=1", "offset", "is given beside cursor"),
+        ("status=done", "status", "is 'done': expected one of pending, running"),
+        ("status=completed,faild", "status", "did you mean failed?"),
+        ("error_type=time_out", "error_type", "did you mean timeout?"),
+        ("trace_id=123", "trace_id", "expected 32 hexadecimal digits"),
+        ("start_time=yesterday", "start_time", "such as 2025-06-06T14:33:48Z"),
+        ("start_time=2025-06-06", "start_time", "expected an RFC 3339 time"),
+        ("end_time=2025-06-31T00:00:00Z", "end_time", "expected an RFC 3339 time"),
+        ("tags=team", "tags", "expected name:value"),
+        ("&".join(f"tags=a:{n}" for n in range(11)), "tags", "has 11 values: expected at most 10"),
+        ("plugin=" + ",".join(map(str, range(101))), "plugin", "has 101 values: expected at most 100"),
+        ("fields=id,stauts", "fields", "did you mean status?"),
+        ("limit=5&limit=6", "limit", "was given 2 times"),
+        ("trace_id=", "trace_id", "is empty"),
+        ("statu=failed", "statu", "is no parameter here; did you mean status?"),
+        ("x=1", "x", "is no parameter here; known are limit, offset, cursor, plugin"),
+        ("limit=5&=1", "", "is no parameter here"),
+    ],
+)
+def test_a_wrong_parameter_is_422_and_named(bridge: BridgeProcess, query: str, field: str, message: str) -> None:
+    assert message in refused(bridge.client.get(f"/api/v1/executions?{query}"), field)
+
+
+@pytest.mark.parametrize(
+    "path", ["/stats", "/stats/shop", "/storage/info", "/shop-1", "/shop-1/spans", "/no-such-execution"]
+)
+def test_no_route_of_the_history_ignores_a_parameter(bridge: BridgeProcess, path: str) -> None:
+    assert "is no parameter here" in refused(bridge.client.get(f"/api/v1/executions{path}?dayz=3"), "dayz")
+
+
+def test_a_cleanup_with_a_mistyped_parameter_deletes_nothing(bridge: BridgeProcess) -> None:
+    refused(bridge.client.delete("/api/v1/executions/cleanup?dry_run=true"), "dry_run")
+
+
+def test_light_lists_hold_the_fields_that_were_asked_for(bridge: BridgeProcess) -> None:
+    page = bridge.get("/executions", plugin="shop", limit=1, fields="status,id")
+    assert page["executions"] == [{"status": "completed", "id": "shop-5"}]
+    page = bridge.get("/executions", delivery_id="d-1", fields=["input", "tags"])
+    assert page["executions"] == [{"input": '{"n": 1}', "tags": '{"job_id": "job-1", "team": "a"}'}]
+
+
+@pytest.mark.parametrize(
+    "id_", ["nobody", "%00", "%ED%A0%80", "%F0%9F%92%A9", "..", "%2e%2e", "'%20OR%201=1", "a" * 10_000]
+)
+@pytest.mark.parametrize("suffix", ["", "/spans"])
+def test_an_unknown_execution_is_404(bridge: BridgeProcess, id_: str, suffix: str) -> None:
+    answer = bridge.client.get(f"/api/v1/executions/{id_}{suffix}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+    assert len(answer.content) < 600
+
+
+def test_an_execution_without_child_spans_has_an_empty_list(bridge: BridgeProcess) -> None:
+    assert bridge.get("/executions/shop-1/spans") == {"spans": []}
+
+
+def test_statistics_are_the_contracts(bridge: BridgeProcess) -> None:
+    assert bridge.get("/executions/stats", days=3650, plugin="shop") == {
+        "total_executions": 5,
+        "successful_executions": 3,
+        "failed_executions": 2,
+        "timeout_executions": 1,
+        "running_executions": 0,
+        "success_rate": 60.0,
+        "avg_duration": 300_000_000,
+        "min_duration": 100_000_000,
+        "max_duration": 500_000_000,
+        "unique_plugins": 1,
+        "daily_stats": [
+            {
+                "date": "2025-06-06",
+                "total_executions": 4,
+                "successful_executions": 2,
+                "failed_executions": 2,
+                "success_rate": 50.0,
+                "avg_duration": 250_000_000,
+            },
+            {
+                "date": "2025-06-07",
+                "total_executions": 1,
+                "successful_executions": 1,
+                "failed_executions": 0,
+                "success_rate": 100.0,
+                "avg_duration": 500_000_000,
+            },
+        ],
+    }
+
+
+def test_a_running_execution_counts_in_the_total_only(bridge: BridgeProcess) -> None:
+    stats = bridge.get("/executions/stats", days=3650, plugin="billing")
+    assert (stats["total_executions"], stats["failed_executions"], stats["running_executions"]) == (4, 2, 1)
+    assert stats["success_rate"] == 33.33
+
+
+def test_a_plugins_statistics_come_with_its_realtime_figures(bridge: BridgeProcess) -> None:
+    """Realtime counts since this process began; the stored figures follow within moments."""
+    assert [bridge.post("counted", {"by": by}).status_code for by in (1, 2, 0)] == [200, 200, 500]
+    assert until(lambda: bridge.get("/executions/stats/counted", days=2)["total_executions"] == 3)
+    stats = bridge.get("/executions/stats/counted", days=2)
+    realtime = stats["realtime"]
+    assert (stats["plugin"], stats["successful_executions"], stats["failed_executions"]) == ("counted", 2, 1)
+    assert (realtime["running"], realtime["ended"]) == (0, 3)
+    assert realtime["by_status"] == {"completed": 2, "failed": 1}
+    assert 0 < realtime["avg_duration"] < 5 * SECOND
+    assert 0 < realtime["p50_duration"] <= realtime["p95_duration"] < 5 * SECOND
+    assert stats["success_rate"] == 66.67
+
+
+def test_a_plugin_that_never_ran_has_zeros(bridge: BridgeProcess) -> None:
+    stats = bridge.get("/executions/stats/nobody", days=1)
+    assert (stats["total_executions"], stats["success_rate"], stats["daily_stats"]) == (0, 0.0, [])
+    assert stats["realtime"]["ended"] == 0
+
+
+@pytest.mark.parametrize("days", ["0", "3651", "week", "1.5"])
+def test_days_out_of_range_are_422(bridge: BridgeProcess, days: str) -> None:
+    refused(bridge.client.get("/api/v1/executions/stats", params={"days": days}), "days")
+
+
+def test_the_store_tells_of_itself(bridge: BridgeProcess) -> None:
+    info = bridge.get("/executions/storage/info")
+    assert (info["type"], info["health"]) == ("sqlite", "healthy")
+    assert info["location"] == str(bridge.folder / "data" / "executions.db")
+    assert info["size"] > 12_000_000
+    assert info["total_records"] >= 10_029
+    assert info["oldest_record"] == "2019-12-15T14:00:00Z"
+    assert info["newest_record"] >= "2025-06-07T14:05:00Z"
+    assert set(info["spool"]) >= {"frames", "bytes", "oldest_age_seconds", "dropped", "delivered", "last_error"}
+
+
+def test_latest_is_an_alias_of_v1(bridge: BridgeProcess) -> None:
+    for path in ("/executions?plugin=shop", "/executions/shop-1", "/executions/stats?days=3650&plugin=shop"):
+        assert bridge.client.get(f"/api/latest{path}").json() == bridge.client.get(f"/api/v1{path}").json()
+    answer = bridge.client.post("/api/latest/webhook/echo", json={"a": 1})
+    assert (answer.status_code, answer.json()) == (200, {"a": 1})
+
+
+def test_cleanup_deletes_what_is_older_than_the_retention(tmp_path: Path) -> None:
+    seed(tmp_path, [*SHOP, *BILLING])
+    bridge = BridgeProcess(tmp_path)
+    bridge.plugin("echo", ECHO)
+    try:
+        bridge.start()
+        kept = bridge.post("echo", {}).headers["X-Execution-Id"]
+        assert until(lambda: kept in ids(bridge.get("/executions", limit=1)))
+        answer = bridge.client.delete("/api/v1/executions/cleanup")
+        assert answer.status_code == 200
+        assert answer.json()["deleted"] == 8
+        assert answer.json()["freed_bytes"] >= 0
+        assert ids(bridge.get("/executions")) == [kept, "billing-9"]
+        assert bridge.client.delete("/api/v1/executions/cleanup").json()["deleted"] == 0
+    finally:
+        bridge.close()
