@@ -23,7 +23,7 @@ from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
-from bridge_app.stores import store_opener
+from bridge_app.stores import store_arguments
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
 from otel_tracker.tracking import CaptureSettings
@@ -151,7 +151,7 @@ def _pruner(history: History) -> Callable[[], object]:
 def _history(config: Config, instance_id: str) -> History:
     tracking = config.execution_tracking
     return History(
-        open_store=store_opener(config),
+        store=store_arguments(config),
         spool_root=config.spool_directory(),
         spool_max_bytes=tracking.spool.max_bytes,
         sync=tracking.durability == "disk",

@@ -43,7 +43,7 @@ class Daemon:
             try:
                 self._act()
                 self.last_error = ""
-            except Exception as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
+            except BaseException as error:  # noqa: BLE001 - the next run may succeed
                 self.failures += 1
                 self.last_error = f"{type(error).__name__}: {error}"
                 logger.warning("%s failed and will run again: %s", self.name, self.last_error)

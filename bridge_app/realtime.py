@@ -35,16 +35,22 @@ class Realtime:
     def started(self, plugin: str) -> None:
         """An execution began."""
         with self._lock:
-            self._plugins.setdefault(plugin, _Figures()).running += 1
+            self._figures(plugin).running += 1
 
     def ended(self, plugin: str, *, status: Status, duration: int) -> None:
         """It ended, after so many nanoseconds."""
         with self._lock:
-            figures = self._plugins.setdefault(plugin, _Figures())
+            figures = self._figures(plugin)
             figures.running -= 1
             figures.by_status[status.value] += 1
             figures.total_duration += duration
             figures.recent.append(duration)
+
+    def _figures(self, plugin: str) -> _Figures:
+        figures = self._plugins.get(plugin)
+        if figures is None:
+            figures = self._plugins[plugin] = _Figures()
+        return figures
 
     def of(self, plugin: str) -> dict[str, Any]:
         """One plugin's figures; durations in nanoseconds, the percentiles over its last 256 executions."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from exporters.spool_directory import Batch, Depth, Position
+from exporters.spool_directory import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 class AbsentSpool:
     """What an exporter has while there is no spool."""
 
-    written = synced = corrupt_frames = 0
+    written = synced = delivered = corrupt_frames = 0
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._refused = 0
-        self._closed = threading.Event()
 
-    def append(self, frame: bytes) -> int | None:  # noqa: ARG002 - the signature is Spool's
+    def append(self, frame: bytes, *, expected_soon: int = 0) -> int | None:  # noqa: ARG002 - the signature is Spool's
         """Refuse."""
         with self._lock:
             self._refused += 1
@@ -50,24 +49,9 @@ class AbsentSpool:
     def on_progress(self, callback: Callable[[int], None]) -> None:
         """There is none."""
 
-    def wait_for_frames(self, timeout_seconds: float) -> bool:
-        """Wait in vain."""
-        self._closed.wait(timeout_seconds)
-        return False
+    def flush(self, *, timeout_seconds: float) -> bool:  # noqa: ARG002 - the signature is Spool's
+        """There is nothing to write."""
+        return True
 
-    def wake(self) -> None:
-        """End the wait, and every later one."""
-        self._closed.set()
-
-    def read(self, *, max_frames: int, max_bytes: int) -> Batch:  # noqa: ARG002 - the signature is Spool's
-        """Nothing."""
-        return Batch([], Position(0, 0))
-
-    def commit(self, end: Position) -> None:
-        """Nothing to pass."""
-
-    def bury(self, frame: bytes, *, reason: str) -> None:
-        """Nothing was read that could be refused."""
-
-    def close(self, *, timeout_seconds: float) -> None:
-        """Nothing to give up."""
+    def close(self, *, timeout_seconds: float, remove_if_empty: bool = False) -> None:
+        """There is nothing to give up."""

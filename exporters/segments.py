@@ -12,6 +12,7 @@ against accidents, not against forgery. Never decides what to delete, knows no c
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
@@ -101,14 +102,17 @@ def count_frames(path: Path, *, start: int) -> int:
 
 
 def list_segments(directory: Path) -> list[Segment]:
-    """The segment files of a directory, oldest first, with their sizes; frames are not counted yet."""
+    """The segment files of a directory, oldest first, with their sizes; frames are not counted yet.
+
+    None where there is no such directory: its owner removes an empty one.
+    """
     segments = []
-    with os.scandir(directory) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False):
-                size = entry.stat().st_size
-                segments.append(Segment(int(match[1]), directory / entry.name, size))
+            with contextlib.suppress(FileNotFoundError):  # its owner may delete it between the two looks
+                if match and entry.is_file(follow_symlinks=False):
+                    segments.append(Segment(int(match[1]), directory / entry.name, entry.stat().st_size))
     return sorted(segments, key=lambda segment: segment.number)
 
 

@@ -29,17 +29,19 @@ from exporters.backoff import delay_seconds
 from exporters.relief import Relief
 from exporters.segment_writer import SegmentWriter
 from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES, sync_directory
-from exporters.spool_directory import DIRECTORY_MODE, Batch, Depth, Position, SpoolDirectory, make_directory, orphans
+from exporters.spool_directory import DIRECTORY_MODE, Depth, SpoolDirectory, make_directory, orphans
+from exporters.spool_reader import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Batch", "Depth", "Position", "Spool", "SpoolDirectory", "SpoolOwnedError", "orphans"]
+__all__ = ["Depth", "Spool", "SpoolDirectory", "SpoolOwnedError", "orphans"]
 
 MAX_QUEUED_BYTES = 64 << 20
 _GROUP_BYTES = 4 << 20
-_GROUP_INTERVAL_SECONDS = 0.002
+_LONGEST_PACE_SECONDS = 0.005
+_PACE_SECONDS_PER_FRAME = 0.0003
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LOG_EVERY_SECONDS = 60.0
@@ -52,13 +54,13 @@ class SpoolOwnedError(RuntimeError):
 
 
 class Spool:
-    """A spool this process appends to and drains.
+    """A spool this process appends to; `reader` is for whoever drains it, here or in another process.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as root:
     ...     spool = Spool.open(pathlib.Path(root), instance_id="a")
     ...     done = spool.wait(spool.append(b"frame"), timeout_seconds=5)
-    ...     frames = spool.read(max_frames=10, max_bytes=1000).frames
+    ...     frames = spool.reader().read(max_frames=10, max_bytes=1000).frames
     ...     spool.close(timeout_seconds=5)
     >>> done, frames
     (True, [b'frame'])
@@ -66,6 +68,7 @@ class Spool:
 
     def __init__(self, directory: SpoolDirectory, *, max_bytes: int, segment_bytes: int, sync: bool) -> None:
         self._directory = directory
+        self._found = directory.cursor.delivered + directory.depth.frames
         # Consumed frames leave the disk a whole segment at a time: one segment's worth is kept back for them.
         segment_bytes = max(1, min(segment_bytes, max_bytes // 8))
         self._capacity = max_bytes - segment_bytes
@@ -82,6 +85,7 @@ class Spool:
         self._give_up_at = float("inf")
         self._queue: list[bytes] = []
         self._queued_bytes = 0
+        self._expected_soon = 0
         self._sequence = 0
         self._dropped: dict[str, int] = {}
         self._callbacks: list[Callable[[int], None]] = []
@@ -130,23 +134,23 @@ class Spool:
         """See `SpoolDirectory.mark_alive`."""
         self._directory.mark_alive()
 
-    def append(self, frame: bytes) -> int | None:
+    def append(self, frame: bytes, *, expected_soon: int = 0) -> int | None:
         """Queue a frame and return its number (1, 2, 3 …), or None when it is refused, counted in `dropped`.
+
+        `expected_soon` says how many more frames the caller expects in a moment; they may share one sync.
 
         Reasons: `spool_full`, `queue_full` (the disk is too slow), `disk_full` and `io_error` (it fails, and memory is
         full too), `too_large`, `closed`, `forked`, `internal_error`. Never blocks on the disk, never raises.
         """
         size = len(frame) + HEADER_BYTES
         with self._lock:
-            queued = self._queued_bytes + size
-            if (
-                queued > MAX_QUEUED_BYTES
-                or queued + self._directory.unread_bytes > self._capacity
-                or self._closed_reason is not None
-            ):
-                self._drop(self._refusal(size))
-                return None
-            self._queued_bytes = queued
+            if not self._has_room(size):
+                self._directory.refresh()  # the drain may have made room meanwhile
+                if not self._has_room(size):
+                    self._drop(self._refusal(size))
+                    return None
+            self._queued_bytes += size
+            self._expected_soon = expected_soon
             self._queue.append(frame)
             self._sequence += 1
             if self._idle:
@@ -200,10 +204,9 @@ class Spool:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames lost, by reason: refused by `append`, given up by `close`, or too many for dead/."""
-        unburied = self._directory.dead.lost
+        """Frames lost, by reason: refused by `append`, given up by `close`."""
         with self._lock:
-            return {**self._dropped, **unburied}
+            return dict(self._dropped)
 
     @property
     def depth(self) -> Depth:
@@ -216,40 +219,30 @@ class Spool:
 
     # --- the drain
 
-    @property
-    def corrupt_frames(self) -> int:
-        """Damaged stretches that reading has skipped."""
-        return self._directory.corrupt_frames
+    def reader(self) -> SpoolReader:
+        """For whoever drains it; one at a time."""
+        return SpoolReader(self._directory.path)
 
     @property
-    def buried(self) -> Mapping[str, int]:
-        """Frames kept in dead/, by reason."""
-        return self._directory.dead.kept
+    def delivered(self) -> int:
+        """About every frame up to this number was drained; after a failed sync some count twice."""
+        self._directory.refresh()
+        return max(0, self._directory.cursor.delivered - self._found)
+
+    @property
+    def corrupt_frames(self) -> int:
+        """Damaged stretches that the drain has skipped."""
+        self._directory.refresh()
+        return self._directory.cursor.corrupt
+
+    def flush(self, *, timeout_seconds: float) -> bool:
+        """Wait until everything appended so far is synced; False where it is not in time."""
+        return self.wait(self._sequence, timeout_seconds=timeout_seconds)
 
     @property
     def instance_id(self) -> str:
         """The name of the directory."""
         return self._directory.instance_id
-
-    def read(self, *, max_frames: int, max_bytes: int) -> Batch:
-        """See `SpoolDirectory.read`."""
-        return self._directory.read(max_frames=max_frames, max_bytes=max_bytes)
-
-    def commit(self, end: Position) -> None:
-        """See `SpoolDirectory.commit`."""
-        self._directory.commit(end)
-
-    def wait_for_frames(self, timeout_seconds: float) -> bool:
-        """See `SpoolDirectory.wait_for_frames`; `close` ends it early."""
-        return self._directory.wait_for_frames(timeout_seconds)
-
-    def wake(self) -> None:
-        """See `SpoolDirectory.wake`."""
-        self._directory.wake()
-
-    def bury(self, frame: bytes, *, reason: str) -> None:
-        """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
-        self._directory.bury(frame, reason=reason)
 
     def close(self, *, timeout_seconds: float, remove_if_empty: bool = False) -> None:
         """Write and sync what is queued, then give the directory up; frames in it wait for the next owner.
@@ -267,7 +260,7 @@ class Spool:
                 self._idle = False
                 self._wake.release()
         self._writer.join(timeout_seconds + 0.5)
-        self._directory.wake()
+        self._directory.refresh()
         if self._writer.is_alive():
             self._give_up("close_timeout")
         elif remove_if_empty and not self._directory.unread_bytes:
@@ -278,23 +271,26 @@ class Spool:
     # --- the writer thread
 
     def _run(self) -> None:
-        try:
-            while self._take():
-                self._write_pending()
-        except Exception:
-            _logger.exception("The spool writer of %s ended on a defect; further frames are refused", self.instance_id)
-            self._give_up("internal_error")
-        finally:
-            self._file.abandon()
-            with self._lock:
-                self._progressed.notify_all()
+        while True:
+            try:
+                while self._take():
+                    self._write_pending()
+                break
+            except BaseException as error:  # noqa: BLE001 - the one writer must outlive a defect, and want of memory
+                self._note_defect(error)
+        self._file.abandon()
+        with self._lock:
+            self._progressed.notify_all()
 
     def _take(self) -> bool:
         """Move everything queued to `_pending`, waiting for something; False when closed and done."""
         while True:
+            if self._pending:  # what a defect left
+                return True
             while self._sync_relief():
                 if self._pending:
                     return True
+            self._pace()
             with self._lock:
                 if self._queue:
                     self._pending.extend(self._queue)
@@ -304,7 +300,6 @@ class Spool:
                     return False
                 self._idle = True
             self._wake.acquire()
-            self._pace()
 
     def _sync_relief(self) -> bool:
         """Sync what was written while a sync hung; False when there is nothing. Failed, it is pending once more."""
@@ -322,16 +317,17 @@ class Spool:
         except OSError as error:
             self._note_failure(error)
         else:
-            self._pending.clear()
             self._settle(self._settled + len(relief.frames), size=relief.size)
+            self._pending.clear()
         return True
 
     def _pace(self) -> None:
-        """Under load, wait a moment for more frames: fewer groups, so fewer hand-overs of the interpreter.
+        """Let the frames that are expected soon join the group: fewer syncs, and fewer turns at the interpreter lock.
 
-        The first frame after a quiet moment is never held back.
+        Where nothing more is expected, or the last group is a while ago, nobody waits.
         """
-        wait = self._group_ended + _GROUP_INTERVAL_SECONDS - time.monotonic()
+        pace = min(self._expected_soon * _PACE_SECONDS_PER_FRAME, _LONGEST_PACE_SECONDS)
+        wait = self._group_ended + pace - time.monotonic()
         if wait > 0 and not self._closing.is_set():
             time.sleep(wait)
 
@@ -363,9 +359,9 @@ class Spool:
                     self._progressed.notify_all()
             self._file.sync(size=size, frames=len(group))
         self._group_ended = time.monotonic()
+        self._settle(settled, size=size)
         for _ in group:
             self._pending.popleft()
-        self._settle(settled, size=size)
 
     def _settle(self, settled: int, *, size: int) -> None:
         """Tell everybody that the frames up to this number, `size` bytes of them new, are as safe as they get."""
@@ -379,7 +375,7 @@ class Spool:
         for callback in self._callbacks:
             try:
                 callback(settled)
-            except Exception as error:  # noqa: BLE001 - a listener's defect must not stop the writer
+            except BaseException as error:  # noqa: BLE001 - a listener's defect must not stop the writer
                 self._log("a progress callback failed", error)
 
     def _note_failure(self, error: OSError) -> None:
@@ -387,9 +383,21 @@ class Spool:
             self._syncs_all = False
         self._failures += 1
         self._trouble = "disk_full" if error.errno in _FULL else "io_error"
+        self._directory.refresh()  # the drain may have passed segments, whose deletion makes room
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             self._file.abandon()
         self._log("a write failed; frames wait in memory until it succeeds", error)
+
+    def _note_defect(self, error: BaseException) -> None:
+        """What was taken is still pending: it is written again, in a new file, for the old one cannot be trusted."""
+        self._failures += 1
+        self._trouble = "internal_error"
+        self._file.abandon()
+        self._log("the writer failed on a defect; frames wait in memory until it succeeds", error)
+        if time.monotonic() >= self._give_up_at:
+            self._give_up("internal_error")
+            self._pending.clear()
+        self._back_off()
 
     def _back_off(self) -> None:
         jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
@@ -414,6 +422,14 @@ class Spool:
 
     # --- under the lock
 
+    def _has_room(self, size: int) -> bool:
+        queued = self._queued_bytes + size
+        return (
+            queued <= MAX_QUEUED_BYTES
+            and queued + self._directory.unread_bytes <= self._capacity
+            and self._closed_reason is None
+        )
+
     def _refusal(self, size: int) -> str:
         if self._closed_reason is not None:
             return self._closed_reason
@@ -432,7 +448,7 @@ class Spool:
     def _is_over(self) -> bool:
         return self._gave_up or self._closed_reason == "forked" or not self._writer.is_alive()
 
-    def _log(self, what: str, error: Exception) -> None:
+    def _log(self, what: str, error: BaseException) -> None:
         now = time.monotonic()
         if now - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at = now

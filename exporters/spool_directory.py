@@ -1,12 +1,12 @@
-"""One instance's spool directory: who owns it, which segments it has, where the reader stands.
+"""One instance's spool directory as its owner sees it: who owns it, which segments it has, how much of it is unread.
 
     root/<instance_id>/  lock · cursor · 00000001.seg … · dead/
 
-In: segments as the writer grows them; out: batches of frames from the cursor on. Ownership is a POSIX record lock
+In: segments as the writer grows them, and the cursor as whoever drains moves it (in this process or another; see
+`spool_reader`). Out: how much waits; segments that were passed are deleted. Ownership is a POSIX record lock
 (`fcntl.lockf`) on `lock`: unlike `flock`, a forked child does not keep it, and the kernel drops it with the process.
 Such a lock is per process and goes when *any* descriptor of the file is closed, so a registry keeps this process from
-opening a lock file twice. The cursor is 20 bytes: segment u64, offset u64, CRC-32; it is not synced, because repeats
-are harmless downstream. Never writes a segment, never hands out a byte the writer did not report as written.
+opening a lock file twice. Never reads or writes a segment.
 """
 
 from __future__ import annotations
@@ -14,46 +14,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import struct
 import threading
 import time
-import zlib
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporters.dead_frames import DeadFrames
 from exporters.lock_files import lock_file
-from exporters.segments import FILE_MODE, Scan, Segment, count_frames, list_segments, scan, sync_directory
+from exporters.segments import count_frames, list_segments, sync_directory
+from exporters.spool_cursor import Cursor, CursorFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from exporters.segments import Segment
+
 DIRECTORY_MODE = 0o700
-_BLOCK_BYTES = 256 << 10
-_CURSOR = struct.Struct("<QQ")
-_CRC = struct.Struct("<I")
 
 _registry_lock = threading.Lock()
 _held: dict[str, SpoolDirectory] = {}
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place in the spool. `index` counts the frames passed in its segment, `corrupt` the damage since the cursor."""
-
-    segment: int
-    offset: int
-    index: int = 0
-    corrupt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Frames in order, and the position to commit once they are safe elsewhere."""
-
-    frames: list[bytes]
-    end: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +54,22 @@ class _Mark:
 
 
 class SpoolDirectory:
-    """A directory this process owns. An adopted orphan is just that: read, commit, bury, then remove or release."""
+    """A directory this process owns. An adopted orphan is just that: drain it, then remove or release it."""
 
     def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
         self.instance_id = path.name
         self.last_alive_ns = _last_sign_of_life(path)
         """When an earlier owner was last seen alive, in nanoseconds since the epoch: about a second exact."""
-        self.corrupt_frames = 0
         self.unread_bytes = 0
+        """At most so many; exact after `refresh`."""
         self._lock_descriptor = lock
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
-        self._readable = threading.Event()
         self._marks: deque[_Mark] = deque()
-        self.dead = DeadFrames(path / "dead")
-        self._cursor_descriptor = os.open(path / "cursor", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        self._cursor_file = CursorFile(path / "cursor")
         self._segments = list_segments(path)
-        self._cursor = self._load_cursor()
-        self._last_number = max([self._cursor.segment, *(segment.number for segment in self._segments)])
+        self.cursor = self._cursor_file.load() or Cursor()
+        self._last_number = max([self.cursor.segment, *(segment.number for segment in self._segments)])
         for segment in self._segments:
             self._adopt(segment)
         self._drop_passed()
@@ -133,12 +109,9 @@ class SpoolDirectory:
         lock = lock_file(self.path / "lock")
         if lock is None:
             raise FileExistsError(errno.EEXIST, "another process owns it now", str(self.path))
-        cursor = os.open(self.path / "cursor", os.O_RDWR | os.O_CREAT, FILE_MODE)
-        with self._reading, self._lock:
-            old = self._lock_descriptor, self._cursor_descriptor
-            self._lock_descriptor, self._cursor_descriptor = lock, cursor
-        for descriptor in old:
-            os.close(descriptor)
+        with self._lock:
+            old, self._lock_descriptor = self._lock_descriptor, lock
+        os.close(old)
         sync_directory(self.path.parent)
 
     def take_number(self) -> int:
@@ -164,8 +137,7 @@ class SpoolDirectory:
                 last.offset = segment.size
             else:
                 self._marks.append(_Mark(segment.number, segment.size, now))
-        if not self._readable.is_set():
-            self._readable.set()
+            self._refresh()
 
     def shrink(self, segment: Segment, *, size: int, frames: int) -> None:
         """Take back the last growth: its sync failed, and the frames are being written again elsewhere."""
@@ -182,69 +154,21 @@ class SpoolDirectory:
                 with contextlib.suppress(OSError):
                     segment.path.unlink()
 
-    # --- the reader's side
+    # --- what the drain did
 
-    def read(self, *, max_frames: int, max_bytes: int) -> Batch:
-        """Frames from the cursor on, at most `max_frames` and about `max_bytes`; the same again until a commit.
-
-        Damaged stretches are skipped, and counted when they are committed. No frames means: nothing to read now.
-        """
-        with self._reading:
-            frames: list[bytes] = []
-            position, room = self._cursor, max_bytes
-            while len(frames) < max_frames and room > 0:
-                position, segment = self._settle(position)
-                if segment is None:
-                    break
-                found = _scan_from(segment, position.offset, max_frames=max_frames - len(frames), max_bytes=room)
-                if not found.consumed:
-                    break
-                frames += found.frames
-                room -= sum(map(len, found.frames))
-                position = Position(
-                    position.segment,
-                    position.offset + found.consumed,
-                    position.index + len(found.frames),
-                    position.corrupt + found.corrupt,
-                )
-        if not frames and position > self._cursor:
-            self.commit(position)
-        return Batch(frames, position)
-
-    def commit(self, end: Position) -> None:
-        """Never hand out again what lies before `end`; delete the segments passed. Going backwards does nothing."""
-        with self._reading, self._lock:
-            if self._lock_descriptor < 0 or (end.segment, end.offset) <= (self._cursor.segment, self._cursor.offset):
-                return
-            self.corrupt_frames += end.corrupt
-            self._cursor = Position(end.segment, end.offset, end.index)
-            packed = _CURSOR.pack(end.segment, end.offset)
-            with contextlib.suppress(OSError):  # an old cursor repeats frames, which is harmless
-                os.pwrite(self._cursor_descriptor, packed + _CRC.pack(zlib.crc32(packed)), 0)
-            self._drop_passed()
-
-    def wait_for_frames(self, timeout_seconds: float) -> bool:
-        """Block until there is something to read; False when there is nothing after the timeout."""
-        self._readable.clear()
-        if not self.unread_bytes:
-            self._readable.wait(timeout_seconds)
-        return self.unread_bytes > 0
-
-    def wake(self) -> None:
-        """End a `wait_for_frames` early."""
-        self._readable.set()
+    def refresh(self) -> None:
+        """Look how far the drain has come; delete the segments it has passed."""
+        with self._lock:
+            self._refresh()
 
     @property
     def depth(self) -> Depth:
         """What is written and not committed."""
         with self._lock:
+            self._refresh()
             frames = sum(map(self._unread_frames, self._segments))
             oldest = self._marks[0].since if self._marks and self.unread_bytes else None
             return Depth(frames, self.unread_bytes, 0.0 if oldest is None else max(0.0, time.time() - oldest))
-
-    def bury(self, frame: bytes, *, reason: str) -> None:
-        """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
-        self.dead.bury(frame, reason=reason)
 
     # --- the end
 
@@ -263,7 +187,7 @@ class SpoolDirectory:
 
     def disown(self) -> None:
         """In a forked child: forget everything, touch nothing. The parent goes on."""
-        self._lock, self._reading, self._readable = threading.Lock(), threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
         self._lock_descriptor = -1
         self._segments = []
         self.unread_bytes = 0
@@ -274,63 +198,56 @@ class SpoolDirectory:
                 return
             if unlink:
                 _unlink_directory(self.path)
-            os.close(self._cursor_descriptor)
+            self._cursor_file.close()
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
             _held.pop(os.path.realpath(self.path), None)
 
-    def _load_cursor(self) -> Position:
-        raw = os.pread(self._cursor_descriptor, _CURSOR.size + _CRC.size, 0)
-        packed, checksum = raw[: _CURSOR.size], raw[_CURSOR.size :]
-        if len(raw) == _CURSOR.size + _CRC.size and _CRC.unpack(checksum)[0] == zlib.crc32(packed):
-            return Position(*_CURSOR.unpack(packed))
-        return Position(0, 0)
+    def _refresh(self) -> None:
+        if self._lock_descriptor < 0:
+            return
+        try:
+            cursor = self._cursor_file.load()
+        except OSError:
+            return  # what is not known to be passed is kept
+        if cursor is not None and cursor != self.cursor:
+            self.cursor = cursor
+            self._drop_passed()
 
     def _adopt(self, segment: Segment) -> None:
         """Count what an earlier owner left in a segment."""
-        start = self._cursor.offset if segment.number == self._cursor.segment else 0
-        segment.frames = count_frames(segment.path, start=start)
+        is_begun = segment.number == self.cursor.segment
+        passed, start = (self.cursor.index, self.cursor.offset) if is_begun else (0, 0)
+        segment.frames = passed + count_frames(segment.path, start=start)
         self._marks.append(_Mark(segment.number, segment.size, segment.path.stat().st_mtime))
-
-    def _settle(self, position: Position) -> tuple[Position, Segment | None]:
-        """Where reading really goes on: at the start of the next segment, if this one is read to its end."""
-        with self._lock:
-            for segment in self._segments:
-                if segment.number == position.segment and position.offset < segment.size:
-                    return position, segment
-                if segment.number > position.segment and segment.size:
-                    return Position(segment.number, 0, 0, position.corrupt), segment
-            return position, None
 
     def _drop_passed(self) -> None:
         """Delete the segments before the cursor, and the cursor's own once it is read and a newer one exists."""
         while self._segments and (
-            self._segments[0].number < self._cursor.segment
-            or (len(self._segments) > 1 and self._segments[0].number == self._cursor.segment and self._is_consumed())
+            self._segments[0].number < self.cursor.segment
+            or (len(self._segments) > 1 and self._segments[0].number == self.cursor.segment and self._is_consumed())
         ):
             passed = self._segments.pop(0)
-            if passed.number == self._cursor.segment:
-                self._cursor = Position(passed.number, self._cursor.offset)
             with contextlib.suppress(OSError):
                 passed.path.unlink()
         while self._marks and (self._marks[0].segment, self._marks[0].offset) <= (
-            self._cursor.segment,
-            self._cursor.offset,
+            self.cursor.segment,
+            self.cursor.offset,
         ):
             self._marks.popleft()
         self._count_unread()
 
     def _is_consumed(self) -> bool:
-        return self._cursor.offset >= self._segments[0].size
+        return self.cursor.offset >= self._segments[0].size
 
     def _unread_frames(self, segment: Segment) -> int:
-        if segment.number != self._cursor.segment:
+        if segment.number != self.cursor.segment:
             return segment.frames
-        return max(0, segment.frames - self._cursor.index) if self._cursor.offset < segment.size else 0
+        return max(0, segment.frames - self.cursor.index) if self.cursor.offset < segment.size else 0
 
     def _count_unread(self) -> None:
         self.unread_bytes = sum(
-            max(0, segment.size - (self._cursor.offset if segment.number == self._cursor.segment else 0))
+            max(0, segment.size - (self.cursor.offset if segment.number == self.cursor.segment else 0))
             for segment in self._segments
         )
 
@@ -368,29 +285,6 @@ def _last_sign_of_life(path: Path) -> int:
     """Not the cursor's: who adopts a directory moves it too."""
     signs = [path / "lock", *(segment.path for segment in list_segments(path))]
     return max(sign.stat().st_mtime_ns for sign in signs)
-
-
-def _scan_from(segment: Segment, offset: int, *, max_frames: int, max_bytes: int) -> Scan:
-    """Scan from `offset`, with a larger block whenever one frame or one damaged stretch does not fit."""
-    rest = segment.size - offset
-    try:
-        descriptor = os.open(segment.path, os.O_RDONLY)
-    except FileNotFoundError:
-        return Scan([], rest, 1)
-    try:
-        block = _BLOCK_BYTES
-        while True:
-            asked = min(block, rest)
-            data = os.pread(descriptor, asked, offset)
-            cut = len(data) < asked  # somebody truncated the file
-            found = scan(data, final=cut or asked == rest, max_frames=max_frames, max_bytes=max_bytes)
-            if cut and found.consumed == len(data):
-                return Scan(found.frames, rest, found.corrupt + 1)
-            if found.consumed or asked == rest:
-                return found
-            block *= 4
-    finally:
-        os.close(descriptor)
 
 
 def _unlink_directory(path: Path) -> None:

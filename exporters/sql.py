@@ -1,7 +1,8 @@
 """ExecutionRecordExporter: spans → records → store.
 
-Two ways in. As a plain OpenTelemetry SpanExporter (`export`) it writes at once, with any provider and processor. As the
-destination of a SpooledSpanExporter (`encode` now, `deliver` later) it never touches the database on the caller's path.
+Two ways in. As a plain OpenTelemetry SpanExporter (`export`) it writes at once, with any provider and processor. Behind
+a spool, `encode` makes the bytes that a SpooledSpanExporter keeps, and `deliver` writes them later, where a Drain calls
+it: the database is never touched on the caller's path.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from exporters.spooled import Delivered, Frame
-from exporters.unsettled import Unsettled
+from exporters.drain import Delivered
+from exporters.spooled import Frame
 from otel_tracker.conversion import child_from_span, record_from_span
 from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.failsafe import failsafe
@@ -43,8 +44,6 @@ class ExecutionRecordExporter(SpanExporter):
 
     def __init__(self, store: RecordWriter | None = None) -> None:
         """Write to `store`; without one, to the database that `OTEL_TRACKER_DATABASE_URL` names."""
-        self.unsettled = Unsettled()
-        """Records that were handed over and are not in the store yet, for readers that cannot wait."""
         self._store = store
         self._opened: ExecutionStore | None = None
         self._lock = threading.Lock()
@@ -75,10 +74,7 @@ class ExecutionRecordExporter(SpanExporter):
         except (UnicodeEncodeError, OverflowError):  # an attribute that some code set past `capture`
             row = sanitized(row)  # type: ignore[type-var]  # it is one or the other
             data = _encoder.encode(row)
-        if isinstance(row, ExecutionRecord):
-            self.unsettled.add(row, len(data))
-            return Frame(key=row.id, data=data, is_final=row.status.is_final)
-        return Frame(key="", data=data, is_final=False)
+        return Frame(data=data, record=row if isinstance(row, ExecutionRecord) else None)
 
     def deliver(self, frames: Sequence[bytes]) -> Delivered:
         """Write a spool's frames. Raises `StorageUnavailableError` where they must be kept and tried again."""
@@ -94,7 +90,6 @@ class ExecutionRecordExporter(SpanExporter):
         if rows:
             result = self._writer().write(rows)
             rejected += [(origin[index], reason) for index, reason in result.rejected]
-            self.unsettled.settle(rows)
         return Delivered(rejected=tuple(rejected))
 
     def shutdown(self) -> None:

@@ -6,51 +6,53 @@ Bounded by count and bytes: when a store is away for long, the oldest leave (the
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
-
-from otel_tracker.record import ExecutionRecord
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from otel_tracker.record import Row
+    from otel_tracker.record import ExecutionRecord
 
 _MAX_RECORDS: Final = 10_000
-_MAX_BYTES: Final = 16 << 20
+_MAX_BYTES: Final = 8 << 20
+
+
+class _OnItsWay(NamedTuple):
+    record: ExecutionRecord
+    size: int
+    sequence: int
 
 
 class Unsettled:
     """A bounded, thread-safe map from execution id to its newest record."""
 
     def __init__(self) -> None:
-        self._records: dict[str, tuple[ExecutionRecord, int]] = {}
+        self._records: OrderedDict[str, _OnItsWay] = OrderedDict()  # a plain dict finds its first key slowly
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def add(self, record: ExecutionRecord, size: int) -> None:
-        """Remember a version; a lower rank never replaces a higher one."""
+    def add(self, record: ExecutionRecord, *, size: int, sequence: int) -> None:
+        """Remember a version that is frame `sequence` of the spool; a lower rank never replaces a higher one."""
         with self._lock:
             known = self._records.pop(record.id, None)
             if known is not None:
-                self._bytes -= known[1]
-                if known[0].rank > record.rank:
-                    record, size = known
-            self._records[record.id] = (record, size)
+                self._bytes -= known.size
+                if known.record.rank > record.rank:
+                    record, size = known.record, known.size
+            self._records[record.id] = _OnItsWay(record, size, sequence)
             self._bytes += size
             while len(self._records) > _MAX_RECORDS or (self._bytes > _MAX_BYTES and len(self._records) > 1):
-                oldest = next(iter(self._records))
-                self._bytes -= self._records.pop(oldest)[1]
+                self._forget_oldest()
 
     def get(self, execution_id: str) -> ExecutionRecord | None:
         """The newest version on its way, or None."""
         known = self._records.get(execution_id)
-        return known[0] if known else None
+        return known.record if known else None
 
-    def settle(self, rows: Iterable[Row]) -> None:
-        """Forget what the store now has."""
+    def settle(self, delivered: int) -> None:
+        """Forget what the store has: frames up to this number."""
         with self._lock:
-            for row in rows:
-                if isinstance(row, ExecutionRecord):
-                    known = self._records.get(row.id)
-                    if known is not None and known[0].rank <= row.rank:
-                        self._bytes -= self._records.pop(row.id)[1]
+            while self._records and next(iter(self._records.values())).sequence <= delivered:
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._bytes -= self._records.popitem(last=False)[1].size

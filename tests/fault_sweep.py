@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _WEBHOOKS = Path(bridge_app.webhooks.__file__)
 _TRACKING = (
     *(str(Path(package.__path__[0])) for package in (otel_tracker, exporters)),
+    str(_WEBHOOKS.with_name("durability.py")),
     str(_WEBHOOKS.with_name("history.py")),
     str(_WEBHOOKS.with_name("realtime.py")),
     str(Path(opentelemetry.sdk.trace.__file__).parents[2]),

@@ -14,7 +14,7 @@ from bridge_app.api.filters import execution_filter, nanoseconds
 from bridge_app.config_binding import parse_duration
 from bridge_app.errors import BridgeError
 from bridge_app.problems import FieldError
-from bridge_app.stores import store_opener
+from bridge_app.stores import open_configured_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 def opened_store(config: Config) -> Iterator[ExecutionStore]:
     """The configured store, which must be there. Raises `BridgeError`, `StorageError`."""
     _require_existing(config)
-    with contextlib.closing(store_opener(config)()) as store:
+    with contextlib.closing(open_configured_store(config)) as store:
         yield store
 
 

@@ -222,7 +222,7 @@ def test_a_spool_without_frames_still_has_its_running_executions_ended(bridge: B
     store.write([running(1)])
     store.close()
     spool = Spool.open(root, instance_id=DEAD)
-    spool.bury(b"refused", reason="undecodable")
+    spool.reader().bury(b"refused", reason="undecodable")
     spool.close(timeout_seconds=10)
     bridge.start()
     assert until(lambda: everything(bridge)[running(1).id]["error_type"] == "interrupted", seconds=5)

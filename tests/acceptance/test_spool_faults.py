@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.spool import Spool, orphans
+from exporters.spool_reader import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +53,11 @@ def until(condition: Callable[[], bool], *, seconds: float = 20) -> bool:
 def read_all(root: Path) -> list[bytes]:
     (orphan,) = orphans(root)
     frames: list[bytes] = []
-    while (batch := orphan.read(max_frames=500, max_bytes=LIMIT)).frames:
+    reader = SpoolReader(orphan.path, is_growing=False)
+    while (batch := reader.read(max_frames=500, max_bytes=LIMIT)).frames:
         frames += batch.frames
-        orphan.commit(batch.end)
-    assert orphan.corrupt_frames <= 1
+        reader.commit(batch)
+    assert reader.cursor.corrupt <= 1
     orphan.remove()
     return frames
 
@@ -195,10 +197,12 @@ def test_a_full_disk_loses_nothing_accepted_and_recovers(small_disk: Path) -> No
     assert 2 <= spool.synced < seq
     ballast.unlink()
     frames: list[bytes] = []
-    while len(frames) < seq and spool.wait_for_frames(10):
-        batch = spool.read(max_frames=9, max_bytes=LIMIT)
+    reader = spool.reader()
+    deadline = time.monotonic() + 20
+    while len(frames) < seq and time.monotonic() < deadline:
+        batch = reader.read(max_frames=9, max_bytes=LIMIT)
         frames += batch.frames
-        spool.commit(batch.end)
+        reader.commit(batch)
     assert [int(frame[:6]) for frame in frames] == list(range(1, seq + 1))
     assert spool.wait(spool.append(b"again") or 0, timeout_seconds=10)
     assert spool.corrupt_frames == 0
@@ -223,7 +227,8 @@ for number in range(100):
     seq = spool.append(b"%d:" % number + b"x" * 990)
 print(spool.wait(seq, timeout_seconds=1), spool.synced >= 1, flush=True)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(spool.wait(seq, timeout_seconds=20), len(spool.read(max_frames=200, max_bytes=1 << 30).frames), flush=True)
+reader = spool.reader()
+print(spool.wait(seq, timeout_seconds=20), len(reader.read(max_frames=200, max_bytes=1 << 30).frames), flush=True)
 spool.close(timeout_seconds=5)
 """
 

@@ -171,7 +171,7 @@ def test_an_adoption_that_fails_keeps_no_dead_spool_taken(echo: BridgeProcess) -
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         echo.start()
-        assert until(lambda: "was put off" in echo.log, seconds=20)
+        assert until(lambda: "Records do not reach the store now" in echo.log, seconds=20)
     assert until(lambda: len(listed(echo)) == 30, seconds=20)
     assert until(lambda: len(list((database.parent / "spool").iterdir())) == 1)
 

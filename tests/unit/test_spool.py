@@ -11,6 +11,7 @@ import pytest
 
 from exporters.dead_frames import DeadFrames
 from exporters.spool import Spool, SpoolOwnedError, orphans
+from exporters.spool_reader import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,14 @@ def put(spool: Spool, *frames: bytes) -> None:
     assert spool.wait(seq, timeout_seconds=10)
 
 
+def drain(spool: Spool, *, max_frames: int = 9) -> list[bytes]:
+    reader = spool.reader()
+    batch = reader.read(max_frames=max_frames, max_bytes=LIMIT)
+    reader.commit(batch)
+    reader.close()
+    return batch.frames
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     opened = Spool.open(tmp_path, instance_id="one")
@@ -36,43 +45,45 @@ def test_frames_are_numbered_from_one_and_read_in_order(spool: Spool) -> None:
     assert [spool.append(b"a"), spool.append(b"b")] == [1, 2]
     assert spool.wait(2, timeout_seconds=10)
     assert (spool.written, spool.synced) == (2, 2)
-    assert spool.read(max_frames=9, max_bytes=LIMIT).frames == [b"a", b"b"]
+    assert spool.reader().read(max_frames=9, max_bytes=LIMIT).frames == [b"a", b"b"]
 
 
 def test_reading_repeats_until_the_commit(spool: Spool) -> None:
     put(spool, b"a", b"b", b"c")
-    first = spool.read(max_frames=2, max_bytes=LIMIT)
-    assert spool.read(max_frames=2, max_bytes=LIMIT) == first
-    spool.commit(first.end)
-    assert spool.read(max_frames=2, max_bytes=LIMIT).frames == [b"c"]
+    reader = spool.reader()
+    first = reader.read(max_frames=2, max_bytes=LIMIT)
+    assert reader.read(max_frames=2, max_bytes=LIMIT) == first
+    reader.commit(first)
+    assert reader.read(max_frames=2, max_bytes=LIMIT).frames == [b"c"]
 
 
 def test_depth_counts_what_is_not_committed(spool: Spool) -> None:
     put(spool, b"aaaa", b"bb")
     assert (spool.depth.frames, spool.depth.bytes) == (2, 38)
-    spool.commit(spool.read(max_frames=1, max_bytes=LIMIT).end)
+    drain(spool, max_frames=1)
     assert (spool.depth.frames, spool.depth.bytes) == (1, 18)
-    spool.commit(spool.read(max_frames=1, max_bytes=LIMIT).end)
+    drain(spool, max_frames=1)
     assert (spool.depth.frames, spool.depth.bytes, spool.depth.oldest_age_seconds) == (0, 0, 0.0)
 
 
 def test_an_old_commit_does_not_move_the_cursor_back(spool: Spool) -> None:
     put(spool, b"a", b"b")
-    old = spool.read(max_frames=1, max_bytes=LIMIT)
-    spool.commit(spool.read(max_frames=2, max_bytes=LIMIT).end)
-    spool.commit(old.end)
-    assert spool.read(max_frames=2, max_bytes=LIMIT).frames == []
+    reader = spool.reader()
+    old = reader.read(max_frames=1, max_bytes=LIMIT)
+    reader.commit(reader.read(max_frames=2, max_bytes=LIMIT))
+    reader.commit(old)
+    assert reader.read(max_frames=2, max_bytes=LIMIT).frames == []
 
 
 def test_the_next_owner_goes_on_behind_the_cursor(tmp_path: Path) -> None:
     first = Spool.open(tmp_path, instance_id="one")
     put(first, b"a", b"b", b"c")
-    first.commit(first.read(max_frames=1, max_bytes=LIMIT).end)
+    drain(first, max_frames=1)
     first.close(timeout_seconds=10)
     second = Spool.open(tmp_path, instance_id="one")
     assert second.depth.frames == 2
     put(second, b"d")
-    assert second.read(max_frames=9, max_bytes=LIMIT).frames == [b"b", b"c", b"d"]
+    assert second.reader().read(max_frames=9, max_bytes=LIMIT).frames == [b"b", b"c", b"d"]
     second.close(timeout_seconds=10)
 
 
@@ -82,9 +93,8 @@ def test_segments_roll_and_go_when_consumed(tmp_path: Path) -> None:
     for frame in frames:
         put(spool, frame)
     assert len(list((tmp_path / "one").glob("*.seg"))) == 6
-    batch = spool.read(max_frames=9, max_bytes=LIMIT)
-    assert batch.frames == frames
-    spool.commit(batch.end)
+    assert drain(spool) == frames
+    assert spool.depth.frames == 0
     assert [path.name for path in (tmp_path / "one").glob("*.seg")] == ["00000006.seg"]
     spool.close(timeout_seconds=10)
 
@@ -94,9 +104,7 @@ def test_numbers_of_deleted_segments_are_not_used_again(tmp_path: Path) -> None:
     for turn in (b"a", b"b", b"c"):
         spool = Spool.open(tmp_path, instance_id="one")
         put(spool, turn)
-        batch = spool.read(max_frames=9, max_bytes=LIMIT)
-        assert batch.frames == [turn]
-        spool.commit(batch.end)
+        assert drain(spool) == [turn]
         spool.close(timeout_seconds=10)
 
 
@@ -108,7 +116,7 @@ def test_a_full_spool_refuses_counts_and_takes_again_after_a_commit(tmp_path: Pa
         assert spool.wait(seq, timeout_seconds=10)
     assert (len(accepted), spool.dropped) == (14, {"spool_full": 1})
     assert sum(path.stat().st_size for path in (tmp_path / "one").glob("*.seg")) <= 8000
-    spool.commit(spool.read(max_frames=9, max_bytes=LIMIT).end)
+    drain(spool, max_frames=9)
     put(spool, b"again")
     spool.close(timeout_seconds=10)
 
@@ -131,7 +139,7 @@ def test_close_writes_what_is_queued(tmp_path: Path) -> None:
 def test_an_empty_spool_can_go_with_its_owner(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, instance_id="one")
     put(spool, b"a")
-    spool.commit(spool.read(max_frames=9, max_bytes=LIMIT).end)
+    drain(spool, max_frames=9)
     spool.close(timeout_seconds=10, remove_if_empty=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -141,7 +149,10 @@ def test_a_spool_with_frames_stays_for_the_next_owner(tmp_path: Path) -> None:
     put(spool, b"a")
     spool.close(timeout_seconds=10, remove_if_empty=True)
     (orphan,) = orphans(tmp_path)
-    assert (orphan.instance_id, orphan.read(max_frames=9, max_bytes=LIMIT).frames) == ("one", [b"a"])
+    assert (
+        orphan.instance_id,
+        SpoolReader(orphan.path, is_growing=False).read(max_frames=9, max_bytes=LIMIT).frames,
+    ) == ("one", [b"a"])
     orphan.remove()
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +171,7 @@ def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path: Path, name: str)
 
 def test_nobody_else_may_read_the_files(spool: Spool, tmp_path: Path) -> None:
     put(spool, b"a")
-    spool.bury(b"bad", reason="too_big")
+    spool.reader().bury(b"bad", reason="too_big")
     home = tmp_path / "one"
     modes = {
         path.relative_to(home).parts[0]: stat.S_IMODE(path.stat().st_mode)
@@ -173,11 +184,12 @@ def test_nobody_else_may_read_the_files(spool: Spool, tmp_path: Path) -> None:
 
 
 def test_a_refused_frame_is_kept_raw(spool: Spool, tmp_path: Path) -> None:
-    spool.bury(b"\x00bad", reason="Not / JSON")
+    reader = spool.reader()
+    reader.bury(b"\x00bad", reason="Not / JSON")
     (path,) = (tmp_path / "one" / "dead").iterdir()
     assert path.read_bytes() == b"\x00bad"
     assert path.name.endswith("-not_json.frame")
-    assert spool.buried == {"Not / JSON": 1}
+    assert reader.dead.kept == {"Not / JSON": 1}
 
 
 def test_dead_frames_are_bounded_and_the_rest_counted(tmp_path: Path) -> None:
@@ -196,8 +208,8 @@ def test_a_damaged_frame_is_skipped_and_counted_once(tmp_path: Path) -> None:
     raw[37] ^= 1
     path.write_bytes(raw)
     second = Spool.open(tmp_path, instance_id="one")
-    assert second.read(max_frames=9, max_bytes=LIMIT).frames == [b"aaaa", b"cccc"]
-    second.commit(second.read(max_frames=9, max_bytes=LIMIT).end)
+    assert second.reader().read(max_frames=9, max_bytes=LIMIT).frames == [b"aaaa", b"cccc"]
+    drain(second, max_frames=9)
     assert (second.corrupt_frames, second.depth.frames) == (1, 0)
     second.close(timeout_seconds=10)
 
@@ -205,11 +217,11 @@ def test_a_damaged_frame_is_skipped_and_counted_once(tmp_path: Path) -> None:
 def test_a_damaged_cursor_repeats_frames_and_loses_none(tmp_path: Path) -> None:
     first = Spool.open(tmp_path, instance_id="one")
     put(first, b"a", b"b")
-    first.commit(first.read(max_frames=1, max_bytes=LIMIT).end)
+    drain(first, max_frames=1)
     first.close(timeout_seconds=10)
-    (tmp_path / "one" / "cursor").write_bytes(b"\xff" * 20)
+    (tmp_path / "one" / "cursor").write_bytes(b"\xff" * 44)
     second = Spool.open(tmp_path, instance_id="one")
-    assert second.read(max_frames=9, max_bytes=LIMIT).frames == [b"a", b"b"]
+    assert second.reader().read(max_frames=9, max_bytes=LIMIT).frames == [b"a", b"b"]
     second.close(timeout_seconds=10)
 
 
@@ -225,7 +237,7 @@ def test_a_failed_sync_writes_the_frames_again_in_a_new_file(spool: Spool, monke
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     put(spool, b"a")
     assert [path.name for path in spool._directory.path.glob("*.seg")] == ["00000002.seg"]
-    assert spool.read(max_frames=9, max_bytes=LIMIT).frames == [b"a"]
+    assert spool.reader().read(max_frames=9, max_bytes=LIMIT).frames == [b"a"]
     assert (spool.written, spool.dropped) == (1, {})
 
 
@@ -248,16 +260,6 @@ def test_a_failing_listener_does_not_stop_the_writer(spool: Spool) -> None:
     assert spool.synced == 2
 
 
-def test_the_drain_is_woken_by_an_append(spool: Spool) -> None:
-    assert not spool.wait_for_frames(0)
-    seen: list[bool] = []
-    drain = threading.Thread(target=lambda: seen.append(spool.wait_for_frames(10)))
-    drain.start()
-    spool.append(b"a")
-    drain.join(10)
-    assert seen == [True]
-
-
 def test_many_threads_lose_and_repeat_nothing(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, instance_id="one", segment_bytes=4096, sync=False)
     threads = [
@@ -267,10 +269,11 @@ def test_many_threads_lose_and_repeat_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     frames: list[bytes] = []
-    while len(frames) < 2000 and spool.wait_for_frames(10):
-        batch = spool.read(max_frames=64, max_bytes=1000)
+    reader = spool.reader()
+    while len(frames) < 2000:
+        batch = reader.read(max_frames=64, max_bytes=1000)
         frames += batch.frames
-        spool.commit(batch.end)
+        reader.commit(batch)
     for thread in threads:
         thread.join()
     spool.close(timeout_seconds=10)

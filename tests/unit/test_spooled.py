@@ -1,66 +1,45 @@
-"""Between a span and a destination that may be away: what enters the spool, when, and what becomes of it."""
+"""From a span into the spool: what enters it and when, and how one that is on its way is found."""
 
 from __future__ import annotations
 
-import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from exporters.spool import Spool
-from exporters.spooled import Delivered, Frame, SpooledSpanExporter
+from exporters.spooled import Frame, SpooledSpanExporter
+from exporters.sql import ExecutionRecordExporter
 from otel_tracker.conventions import EXECUTION_ID
+from otel_tracker.conversion import record_from_span
 from otel_tracker.processor import ExecutionProcessor
 from otel_tracker.provider import ExecutionTracerProvider
 from otel_tracker.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
 
-class Interrupt(BaseException):
-    pass
-
-
-class Destination:
-    """Takes spans as `name` or `name running`; away while `error` is set; refuses what `refuses` names."""
-
-    name = "test"
-
-    def __init__(self) -> None:
-        self.got: list[bytes] = []
-        self.error: BaseException | None = None
-        self.refuses = b""
-        self.tried = threading.Event()
+class Names:
+    """Encodes an execution as `name` or `name running`."""
 
     def encode(self, span: ReadableSpan) -> Frame | None:
-        key = (span.attributes or {}).get(EXECUTION_ID)
-        if not isinstance(key, str):
+        record = record_from_span(span)
+        if record is None:
             return None
-        text = span.name.removeprefix("execute ") + ("" if span.end_time else " running")
-        return Frame(key=key, data=text.encode(), is_final=span.end_time is not None)
-
-    def deliver(self, frames: Sequence[bytes]) -> Delivered:
-        self.tried.set()
-        if self.error:
-            raise self.error
-        refused = [index for index, frame in enumerate(frames) if frame == self.refuses]
-        self.got += [frame for frame in frames if frame != self.refuses]
-        return Delivered(rejected=tuple((index, "refused") for index in refused))
+        return Frame(data=(record.plugin_name + ("" if span.end_time else " running")).encode(), record=record)
 
 
 class Bench:
-    """A spooled exporter and a tracker that feeds it. Its threads run only where the test starts them."""
+    """A spooled exporter and a tracker that feeds it. Its thread runs only where the test starts it."""
 
     def __init__(self, folder: Path, *, max_bytes: int = 1 << 30) -> None:
-        self.folder = folder / "one"
         self.spool = Spool.open(folder, instance_id="one", max_bytes=max_bytes, sync=False)
-        self.destination = Destination()
-        self.exporter = SpooledSpanExporter(self.destination, self.spool)
+        self.exporter = SpooledSpanExporter(Names(), self.spool)
         provider = ExecutionTracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(ExecutionProcessor(self.exporter))
         self.tracker = Tracker(provider.get_tracer("test"))
@@ -68,18 +47,18 @@ class Bench:
     def frames(self, count: int) -> list[bytes]:
         """The first frames of the spool, once there are so many."""
         assert self.spool.wait(count, timeout_seconds=10)
-        return self.spool.read(max_frames=99, max_bytes=1 << 20).frames
+        return self.spool.reader().read(max_frames=99, max_bytes=1 << 20).frames
 
-    def drain(self) -> int:
-        assert self.spool.wait(self.spool.depth.frames, timeout_seconds=10)
-        return self.exporter.drain_once()
+    def drain(self) -> None:
+        assert self.spool.flush(timeout_seconds=10)
+        reader = self.spool.reader()
+        reader.commit(reader.read(max_frames=99, max_bytes=1 << 20))
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.destination.error = None
     bench.exporter.shutdown(timeout_seconds=10)
 
 
@@ -89,7 +68,6 @@ def test_an_execution_that_ends_soon_costs_one_frame(bench: Bench) -> None:
 
 
 def test_an_execution_that_goes_on_is_announced_as_running(bench: Bench) -> None:
-    bench.destination.error = ConnectionError()
     bench.exporter.start()
     execution = bench.tracker.start("slow")
     assert bench.frames(1) == [b"slow running"]
@@ -107,53 +85,24 @@ def test_one_that_has_just_begun_can_be_found(bench: Bench) -> None:
     assert bench.exporter.starting(lambda _: True) is None
 
 
-def test_frames_arrive_in_order(bench: Bench) -> None:
-    for name in ("a", "b", "c"):
-        bench.tracker.start(name).end()
-    assert bench.drain() == 3
-    assert bench.destination.got == [b"a", b"b", b"c"]
-    assert (bench.exporter.delivered, bench.spool.depth.frames) == (3, 0)
+def test_one_on_its_way_can_be_read_until_it_was_delivered(bench: Bench) -> None:
+    bench.exporter.start()
+    execution = bench.tracker.start("a")
+    execution.end()
+    assert bench.exporter.unsettled.get(execution.id)
+    bench.drain()
+    deadline = time.monotonic() + 10
+    while bench.exporter.unsettled.get(execution.id) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert bench.exporter.unsettled.get(execution.id) is None
 
 
-def test_what_the_destination_does_not_want_is_not_kept(bench: Bench) -> None:
+def test_what_is_no_execution_is_not_kept(bench: Bench) -> None:
     tracer = ExecutionTracerProvider(shutdown_on_exit=False).get_tracer("other")
     span = tracer.start_span("other")
     span.end()
     assert bench.exporter.export([span]) is SpanExportResult.SUCCESS  # type: ignore[list-item]  # the SDK's span is one
     assert bench.spool.depth.frames == 0
-
-
-def test_a_destination_that_is_away_gets_the_frames_later(bench: Bench) -> None:
-    bench.tracker.start("a").end()
-    bench.destination.error = ConnectionError("away")
-    with pytest.raises(ConnectionError):
-        bench.drain()
-    assert (bench.destination.got, bench.spool.depth.frames) == ([], 1)
-    bench.destination.error = None
-    assert bench.drain() == 1
-    assert bench.destination.got == [b"a"]
-
-
-@pytest.mark.parametrize("error", [ConnectionError("away"), Interrupt("away")])
-def test_the_drain_survives_whatever_the_destination_raises(bench: Bench, error: BaseException) -> None:
-    bench.destination.error = error
-    bench.exporter.start()
-    bench.tracker.start("a").end()
-    assert bench.destination.tried.wait(10)
-    bench.destination.error = None
-    assert bench.exporter.force_flush(10_000)
-    assert (bench.destination.got, bench.exporter.last_error) == ([b"a"], "")
-
-
-def test_a_refused_frame_goes_to_dead_and_takes_nobody_along(bench: Bench) -> None:
-    bench.destination.refuses = b"b"
-    for name in ("a", "b", "c"):
-        bench.tracker.start(name).end()
-    assert bench.drain() == 3
-    assert bench.destination.got == [b"a", b"c"]
-    assert bench.exporter.rejected == 1
-    (dead,) = (bench.folder / "dead").iterdir()
-    assert dead.read_bytes() == b"b"
 
 
 def test_a_receipt_says_the_number_of_the_last_frame(bench: Bench) -> None:
@@ -163,6 +112,13 @@ def test_a_receipt_says_the_number_of_the_last_frame(bench: Bench) -> None:
     assert receipt.sequence is None
     execution.end()
     assert receipt.sequence == 2
+
+
+def test_a_flush_waits_for_the_drain(bench: Bench) -> None:
+    bench.tracker.start("a").end()
+    assert not bench.exporter.force_flush(20)
+    bench.drain()
+    assert bench.exporter.force_flush(10_000)
 
 
 def test_a_full_spool_is_a_failure_that_the_spool_counts(tmp_path: Path) -> None:
@@ -176,13 +132,25 @@ def test_a_full_spool_is_a_failure_that_the_spool_counts(tmp_path: Path) -> None
 
 def test_after_shutdown_spans_are_refused_and_what_is_left_waits_for_the_next_start(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.destination.error = ConnectionError()
     bench.exporter.start()
     bench.tracker.start("kept").end()
-    bench.exporter.shutdown(timeout_seconds=0.05)
+    bench.exporter.shutdown()
     bench.tracker.start("late").end()
     assert bench.spool.dropped == {"closed": 1}
     again = Bench(tmp_path)
-    assert again.exporter.drain_once() == 1
-    assert again.destination.got == [b"kept"]
+    assert again.spool.reader().read(max_frames=9, max_bytes=1 << 20).frames == [b"kept"]
     again.exporter.shutdown()
+
+
+def test_the_bytes_of_a_record_are_the_record(tmp_path: Path) -> None:
+    """The encoder of the history, behind the same exporter."""
+    spool = Spool.open(tmp_path, instance_id="one", sync=False)
+    exporter = SpooledSpanExporter(ExecutionRecordExporter(), spool)
+    provider = ExecutionTracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(ExecutionProcessor(exporter))
+    execution = Tracker(provider.get_tracer("test")).start("a", input={"n": 1})
+    execution.end()
+    record = exporter.unsettled.get(execution.id)
+    assert record
+    assert (record.plugin_name, record.input) == ("a", '{"n":1}')
+    exporter.shutdown()

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from exporters.spooled import Delivered
+from exporters.drain import Delivered
 from exporters.sql import ExecutionRecordExporter, decode_frame
 from otel_tracker import ExecutionRecord, Status
 from otel_tracker.errors import StorageUnavailableError
@@ -143,16 +143,14 @@ def test_a_store_that_it_was_given_stays_open(store: ExecutionStore) -> None:
     assert len(stored(store)) == 1
 
 
-def test_a_frame_is_readable_until_it_is_delivered_and_in_the_store_from_then_on(store: ExecutionStore) -> None:
+def test_a_frame_is_the_record_and_delivered_it_is_in_the_store(store: ExecutionStore) -> None:
     exporter = ExecutionRecordExporter(store)
     frame = exporter.encode(span())
     assert frame
-    record = exporter.unsettled.get(frame.key)
-    assert record == decode_frame(frame.data)
-    assert (frame.is_final, stored(store)) == (True, [])
+    assert frame.record == decode_frame(frame.data)
+    assert stored(store) == []
     assert exporter.deliver([frame.data]) == Delivered()
-    assert stored(store) == [record]
-    assert exporter.unsettled.get(frame.key) is None
+    assert stored(store) == [frame.record]
 
 
 def test_frames_that_hold_no_row_are_rejected_by_their_place(store: ExecutionStore) -> None:
@@ -170,7 +168,6 @@ def test_without_a_store_frames_are_to_be_kept() -> None:
     assert frame
     with pytest.raises(StorageUnavailableError):
         exporter.deliver([frame.data])
-    assert exporter.unsettled.get(frame.key)
 
 
 def test_text_that_has_no_utf_8_costs_its_characters_and_not_the_record(store: ExecutionStore) -> None:

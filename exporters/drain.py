@@ -1,0 +1,117 @@
+"""Drain: a thread that moves a spool into a destination, until the destination has it all.
+
+In: a `SpoolReader` and a `Destination`. Out: frames delivered in order, each at least once; what the destination will
+never take is buried in dead/. While the destination is away the frames stay in the spool, and it tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from exporters.backoff import delay_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporters.spool_reader import SpoolReader
+
+logger = logging.getLogger("exporters.drain")
+_BATCH_FRAMES: Final = 512
+_BATCH_BYTES: Final = 4 << 20
+_LOOK_EVERY_SECONDS: Final = 0.1
+"""How long frames gather between two looks: a start and its end then cost one row."""
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of frames: the rest of them are delivered."""
+
+    rejected: tuple[tuple[int, str], ...] = ()
+    """Index, and why the destination will never take it."""
+
+
+class Destination(Protocol):
+    """Where frames go."""
+
+    name: str
+
+    def deliver(self, frames: Sequence[bytes]) -> Delivered:
+        """Take the frames, in order; repeats of earlier frames must do no harm. Raises to have them again later."""
+        ...
+
+
+class Drain:
+    """For one spool and one destination; a thread of its own after `start`."""
+
+    def __init__(
+        self, destination: Destination, reader: SpoolReader, *, on_change: Callable[[], object] = lambda: None
+    ) -> None:
+        self.reader = reader
+        self.rejected = 0
+        self.last_error = ""
+        self._destination = destination
+        self._on_change = on_change
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"drain-{destination.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to drain."""
+        self._thread.start()
+
+    def finish(self, *, timeout_seconds: float) -> bool:
+        """Drain what there is for so long, then stop; whether the spool is empty. What is left stays there."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.reader.has_frames() and time.monotonic() < deadline and self._thread.is_alive():
+            time.sleep(0.01)
+        self._stopping.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return not self.reader.has_frames()
+
+    def once(self) -> int:
+        """Deliver what the spool holds now; says how many frames. Raises what the destination raises."""
+        total = 0
+        while frames := drain_batch(self.reader, self._destination, self._reject):
+            total += frames
+            self.last_error = ""
+            self._on_change()
+            if self._stopping.is_set():
+                break
+        return total
+
+    def _reject(self) -> None:
+        self.rejected += 1
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            pause = _LOOK_EVERY_SECONDS
+            try:
+                self.once()
+                attempt = 0
+            except BaseException as error:  # noqa: BLE001 - a destination may raise anything; the frames are kept
+                attempt += 1
+                pause = delay_seconds(attempt, base=0.1, cap=2.0, jitter=random.random())  # noqa: S311 - spreads retries
+                self._note(error)
+            self._stopping.wait(pause)
+
+    def _note(self, error: BaseException) -> None:
+        self.last_error = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(BaseException):  # who listens must not end the drain
+            self._on_change()
+
+
+def drain_batch(reader: SpoolReader, destination: Destination, on_reject: Callable[[], object] = lambda: None) -> int:
+    """Move one batch; says how many frames it had. Raises what the destination raises, and then nothing was moved."""
+    batch = reader.read(max_frames=_BATCH_FRAMES, max_bytes=_BATCH_BYTES)
+    if batch.frames:
+        for index, reason in destination.deliver(batch.frames).rejected:
+            on_reject()
+            reader.bury(batch.frames[index], reason=reason)
+        reader.commit(batch)
+    return len(batch.frames)

@@ -1,0 +1,42 @@
+"""What a program and its drain process say to each other: one JSON line each way. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line that the drain process reads: what to drain, and into what."""
+
+    store: dict[str, str | int | bool]
+    """The arguments of `otel_tracker.storage.open_store`; the URL may hold a password, so it goes by pipe."""
+    spool_root: str
+    instance_id: str
+    """Whose spool to follow; every other one below the root whose process is dead is taken in."""
+
+
+class DrainFinish(msgspec.Struct, frozen=True, kw_only=True):
+    """The last line that it reads: deliver what there is for so long, and end."""
+
+    timeout_seconds: float
+
+
+class DrainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that it writes whenever something changed. Counts are of this drain process's life."""
+
+    is_open: bool = False
+    """Whether it has the store."""
+    why: str = ""
+    """Why records do not reach the store now; empty while they do."""
+    rejected: int = 0
+    """Records that the store refused; they are in dead/."""
+    corrupt_frames: int = 0
+    """Damaged stretches in spools that were taken in."""
+    adopted: int = 0
+    """Frames of dead processes that were taken in."""
+    interrupted: int = 0
+    """Executions that were ended because their process is dead."""
+    unburied: dict[str, int] = {}
+    """Refused records that dead/ could not keep, by reason."""
+    taken_in: list[tuple[str, int]] = []
+    """Spools taken in since the line before, and how many executions of each were interrupted."""

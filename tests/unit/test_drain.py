@@ -1,0 +1,112 @@
+"""From the spool to a destination that may be away: in order, at least once, and nothing takes its neighbours along."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.drain import Delivered, Drain
+from exporters.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+class Destination:
+    """Away while `error` is set; refuses the frame that `refuses` names."""
+
+    name = "test"
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.error: Exception | None = None
+        self.refuses = b""
+        self.tried = threading.Event()
+
+    def deliver(self, frames: Sequence[bytes]) -> Delivered:
+        self.tried.set()
+        if self.error:
+            raise self.error
+        refused = [index for index, frame in enumerate(frames) if frame == self.refuses]
+        self.got += [frame for frame in frames if frame != self.refuses]
+        return Delivered(rejected=tuple((index, "refused") for index in refused))
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "one"
+        self.spool = Spool.open(folder, instance_id="one", sync=False)
+        self.destination = Destination()
+        self.drain = Drain(self.destination, self.spool.reader())
+
+    def put(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.spool.append(frame)
+        assert self.spool.flush(timeout_seconds=10)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.spool.close(timeout_seconds=10)
+
+
+def test_frames_arrive_in_order(bench: Bench) -> None:
+    bench.put(b"a", b"b", b"c")
+    assert bench.drain.once() == 3
+    assert bench.destination.got == [b"a", b"b", b"c"]
+    assert (bench.spool.delivered, bench.spool.depth.frames) == (3, 0)
+
+
+def test_a_destination_that_is_away_gets_the_frames_later(bench: Bench) -> None:
+    bench.put(b"a")
+    bench.destination.error = ConnectionError("away")
+    with pytest.raises(ConnectionError):
+        bench.drain.once()
+    assert (bench.destination.got, bench.spool.depth.frames) == ([], 1)
+    bench.destination.error = None
+    assert bench.drain.once() == 1
+    assert bench.destination.got == [b"a"]
+
+
+def test_the_thread_survives_what_the_destination_raises(bench: Bench) -> None:
+    bench.destination.error = ConnectionError("away")
+    bench.drain.start()
+    bench.put(b"a")
+    assert bench.destination.tried.wait(10)
+    bench.destination.error = None
+    assert bench.drain.finish(timeout_seconds=10)
+    assert (bench.destination.got, bench.drain.last_error) == ([b"a"], "")
+
+
+def test_finishing_gives_up_in_time_and_loses_nothing(bench: Bench) -> None:
+    bench.destination.error = ConnectionError("away")
+    bench.drain.start()
+    bench.put(b"a")
+    assert not bench.drain.finish(timeout_seconds=0.2)
+    assert bench.spool.depth.frames == 1
+
+
+def test_a_refused_frame_goes_to_dead_and_takes_nobody_along(bench: Bench) -> None:
+    bench.destination.refuses = b"b"
+    bench.put(b"a", b"b", b"c")
+    assert bench.drain.once() == 3
+    assert bench.destination.got == [b"a", b"c"]
+    assert bench.drain.rejected == 1
+    (dead,) = (bench.folder / "dead").iterdir()
+    assert dead.read_bytes() == b"b"
+
+
+def test_a_torn_frame_waits_for_its_rest_while_its_owner_lives(bench: Bench) -> None:
+    bench.put(b"a", b"b")
+    (segment,) = bench.folder.glob("*.seg")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-1])
+    assert bench.drain.once() == 1
+    segment.write_bytes(whole)
+    assert bench.drain.once() == 1
+    assert (bench.destination.got, bench.drain.reader.cursor.corrupt) == ([b"a", b"b"], 0)
