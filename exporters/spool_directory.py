@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exporters.segments import Segment
 
 DIRECTORY_MODE = 0o700
+_REFRESH_EVERY_SECONDS = 0.1  # beside a writer at work: each look is three system calls
 
 _registry_lock = threading.Lock()
 _held: dict[str, SpoolDirectory] = {}
@@ -66,6 +67,7 @@ class SpoolDirectory:
         self._lock_descriptor = lock
         self._lock = threading.Lock()
         self._marks: deque[_Mark] = deque()
+        self._refreshed_at = 0.0
         self._cursor_file = CursorFile(path / "cursor")
         self._segments = list_segments(path)
         self.cursor = self._cursor_file.load() or Cursor()
@@ -137,7 +139,8 @@ class SpoolDirectory:
                 last.offset = segment.size
             else:
                 self._marks.append(_Mark(segment.number, segment.size, now))
-            self._refresh()
+            if not 0 <= now - self._refreshed_at < _REFRESH_EVERY_SECONDS:
+                self._refresh()
 
     def shrink(self, segment: Segment, *, size: int, frames: int) -> None:
         """Take back the last growth: its sync failed, and the frames are being written again elsewhere."""
@@ -204,6 +207,7 @@ class SpoolDirectory:
             _held.pop(os.path.realpath(self.path), None)
 
     def _refresh(self) -> None:
+        self._refreshed_at = time.time()
         if self._lock_descriptor < 0:
             return
         try:

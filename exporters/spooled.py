@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporters.absent_spool import AbsentSpool
     from exporters.spool import Spool
 
-ANNOUNCE_AFTER_SECONDS: Final = 0.02
+ANNOUNCE_AFTER_SECONDS: Final = 0.1
 """How old an execution must be for its start to be kept. One that is killed younger leaves no trace, and no answer."""
 _SETTLE_EVERY_SECONDS: Final = 0.25
 
