@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
 from otel_tracker.processor import ExecutionProcessor
+from otel_tracker.spans import MAX_ATTRIBUTES, MAX_EVENTS, ExecutionTracer
 from otel_tracker.tracking import CaptureSettings, Tracker, get_tracker, set_tracker
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 def _limits() -> SpanLimits:
     """Wide limits, each given, so that none is read from the environment; values are bounded by capture instead."""
     limits = SpanLimits(
-        max_attributes=4096,
-        max_events=1024,
+        max_attributes=MAX_ATTRIBUTES,
+        max_events=MAX_EVENTS,
         max_links=128,
-        max_span_attributes=4096,
+        max_span_attributes=MAX_ATTRIBUTES,
         max_event_attributes=128,
         max_link_attributes=128,
         max_attribute_length=SpanLimits.UNSET,
@@ -84,6 +85,12 @@ class ExecutionTracerProvider(TracerProvider):
         )
         self._disabled = False  # OTEL_SDK_DISABLED would hand out tracers that record nothing
 
+    def execution_tracer(self) -> ExecutionTracer:
+        """The tracer to give a Tracker: its spans are this provider's, and cost a third of the SDK's own."""
+        tracer = self.get_tracer("otel_tracker")
+        assert isinstance(tracer, Tracer)  # noqa: S101 - narrows a type; an enabled provider hands out nothing else
+        return ExecutionTracer(tracer)
+
 
 class Configured:
     """What `configure` set up."""
@@ -127,6 +134,6 @@ def configure(
     provider = ExecutionTracerProvider(service_name=service_name, shutdown_on_exit=shutdown_on_exit)
     processor = ExecutionProcessor(exporter, announces_start=announces_start)
     provider.add_span_processor(processor)
-    tracker = Tracker(provider.get_tracer("otel_tracker"), settings=settings, instance_id=instance_id)
+    tracker = Tracker(provider.execution_tracer(), settings=settings, instance_id=instance_id)
     set_tracker(tracker)
     return Configured(provider, processor, tracker)

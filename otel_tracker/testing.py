@@ -129,7 +129,7 @@ def record_executions(*, settings: CaptureSettings | None = None) -> Iterator[Re
     """
     recorded = Recorded()
     recorded.provider.add_span_processor(_StampingProcessor(recorded))
-    tracker = Tracker(recorded.provider.get_tracer("otel_tracker"), settings=settings, instance_id="test")
+    tracker = Tracker(recorded.provider.execution_tracer(), settings=settings, instance_id="test")
     tracker.new_id = map("00000000-0000-7000-8000-{:012x}".format, itertools.count(1)).__next__
     tracker.clock_ns = tracker.timer_ns = recorded.clock.read
     before = set_tracker(tracker)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import uuid_utils
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
+    from opentelemetry.util.types import Attributes
 
 _encode = msgspec.json.Encoder().encode
 _MAX_FACTS: Final = 65_536
@@ -183,10 +184,26 @@ class Execution:
         return f"{given[:-1]},{marks[1:]}" if cut else given
 
 
+class OpensSpans(Protocol):
+    """What a tracker needs of a tracer: every OpenTelemetry tracer has it, and so has ExecutionTracer, for less."""
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        *,
+        start_time: int,
+    ) -> Span:
+        """Open a span, child of the current one of `context`."""
+        ...
+
+
 class Tracker:
     """Opens executions on one tracer. Thread-safe; makes no thread of its own."""
 
-    def __init__(self, tracer: Tracer, *, settings: CaptureSettings | None = None, instance_id: str = "") -> None:
+    def __init__(self, tracer: OpensSpans, *, settings: CaptureSettings | None = None, instance_id: str = "") -> None:
         self.settings = settings or CaptureSettings()
         self.redactor = Redactor(self.settings.redact_keys)
         self.new_id: Callable[[], object] = uuid_utils.uuid7
@@ -262,8 +279,6 @@ class Tracker:
             kind=kind,
             attributes=first,
             start_time=start,
-            record_exception=False,
-            set_status_on_exception=False,
         )
         if not span.is_recording():
             return Execution(self, None, id="", start=0, begin=0)

@@ -1,7 +1,7 @@
 """Which executions ended since the last look: the history followed by time and by what was running, never re-read.
 
-Records reach a store in about the order in which executions start: a start is written once it is 100 ms old, an end when
-it comes. So a look reads what started since a little before the newest one known, and asks for those that ran.
+Records reach a store in about the order in which executions start: a start is written once it is 100 ms old, an end
+when it comes. So a look reads what started since a little before the newest one known, and asks for those that ran.
 """
 
 from __future__ import annotations

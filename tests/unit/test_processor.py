@@ -56,7 +56,7 @@ class Traced:
         self.processor = ExecutionProcessor(exporter, **options)
         self.provider = ExecutionTracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(self.processor)
-        self.tracker = Tracker(self.provider.get_tracer("tracker"))
+        self.tracker = Tracker(self.provider.execution_tracer())
         self.tracer = self.provider.get_tracer("other")
 
 

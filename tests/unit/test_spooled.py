@@ -42,7 +42,7 @@ class Bench:
         self.exporter = SpooledSpanExporter(Names(), self.spool)
         provider = ExecutionTracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(ExecutionProcessor(self.exporter))
-        self.tracker = Tracker(provider.get_tracer("test"))
+        self.tracker = Tracker(provider.execution_tracer())
 
     def frames(self, count: int) -> list[bytes]:
         """The first frames of the spool, once there are so many."""
@@ -148,7 +148,7 @@ def test_the_bytes_of_a_record_are_the_record(tmp_path: Path) -> None:
     exporter = SpooledSpanExporter(ExecutionRecordExporter(), spool)
     provider = ExecutionTracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(ExecutionProcessor(exporter))
-    execution = Tracker(provider.get_tracer("test")).start("a", input={"n": 1})
+    execution = Tracker(provider.execution_tracer()).start("a", input={"n": 1})
     execution.end()
     record = exporter.unsettled.get(execution.id)
     assert record
