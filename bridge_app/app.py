@@ -138,6 +138,7 @@ class Application:
         if self._cleanup:
             self._cleanup.stop()
         if self.history:
+            self.history.answers.flush()
             await asyncio.to_thread(self.history.close)
         if self.tracking:
             self.tracking.shutdown()

@@ -24,6 +24,7 @@ from otel_tracker.conventions import EXECUTION_ID
 from otel_tracker.conversion import record_from_span
 from otel_tracker.errors import StorageError, StorageUnavailableError
 from otel_tracker.failsafe import failsafe
+from otel_tracker.spans import given
 from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class History:
         self._absent = AbsentSpool()
         self._spool: Spool | AbsentSpool = self._absent
         self.spooled = SpooledSpanExporter(ExecutionRecordExporter(), self._spool)
-        self.answers = DurableAnswers(self._spool, sync=sync)
+        self.answers = DurableAnswers(self._spool, sync=sync, young=lambda: self.spooled.young)
         self._store: ExecutionStore | None = None
         self._why = "it is not open yet"
         self._drain_process = DrainProcess(
@@ -111,7 +112,7 @@ class History:
         return max((r for r in (stored, fresh) if r is not None), key=lambda r: r.rank, default=None)
 
     def _starting(self, execution_id: str) -> ExecutionRecord | None:
-        span = self.spooled.starting(lambda span: (span.attributes or {}).get(EXECUTION_ID) == execution_id)
+        span = self.spooled.starting(lambda span: given(span).get(EXECUTION_ID) == execution_id)
         return record_from_span(span) if span else None
 
     def prune(self, *, now: int) -> PruneResult:

@@ -7,6 +7,7 @@ The execution's span is itself the SERVER span of the request. The answer carrie
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -19,17 +20,19 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bridge_app.bodies import BodyKind, Parsed, headers_as_dict, parse_body, parse_query
-from bridge_app.plugins.calls import Call, Outcome, OutcomeKind
+from bridge_app.plugins.calls import Call, Isolation, Outcome, OutcomeKind
 from bridge_app.problem_handlers import problem_response
 from bridge_app.problems import NotFoundError, UnavailableError, problem_type_for_status
 from otel_tracker import conventions as names
-from otel_tracker.capture import Captured, capture, capture_json
+from otel_tracker.capture import NOTHING, Captured, capture, capture_json
 from otel_tracker.classification import classify_names
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import Status
 from otel_tracker.tracking import Execution, Failure, Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge_app.history import History
     from bridge_app.plugins.runner import PluginRunner
     from exporters.spooled import Receipt
@@ -106,25 +109,33 @@ class Bridge:
         response = _answer(delivery, outcome)
         response.headers["X-Execution-Durable"] = "none"
         if execution and execution.id:
-            self._close(execution, delivery.plugin, outcome, status_code=response.status_code or 200)
-            await self._label(response, execution, receipt)
+            end = partial(self._close, execution, delivery.plugin, outcome, status_code=response.status_code or 200)
+            await self._finish(response, execution, end, receipt)
         return response
 
     def reject(self, reason: str) -> None:
         """Count a delivery that was refused before it became an execution."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
-    async def _label(self, response: Response[bytes], execution: Execution, receipt: Receipt | None) -> None:
-        """Say on the answer which record is its own, and how safe that is by now."""
+    async def _finish(
+        self, response: Response[bytes], execution: Execution, end: Callable[[], None], receipt: Receipt | None
+    ) -> None:
+        """End the execution; say on the answer which record is its own, and how safe that is by now."""
         try:
+            execution.stop_clock()
             response.headers.update({"X-Execution-Id": execution.id, "X-Trace-Id": execution.trace_id})
             if receipt is not None and self._history:
-                durable = await self._history.answers.durability(receipt, wanted=self._durability)
+                durable = await self._history.answers.keep(end, receipt, wanted=self._durability)
                 response.headers["X-Execution-Durable"] = durable
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
-            failsafe.caught("webhook.label", error)
+            failsafe.caught("webhook.finish", error)
+        finally:
+            try:
+                end()  # where it did not come to that
+            except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+                failsafe.caught("webhook.close", error)
 
     def _open(self, delivery: Delivery) -> Execution | None:
         if self._tracker is None:
@@ -139,9 +150,12 @@ class Bridge:
         }
         if delivery_id := delivery.delivery_id:
             attributes[names.DELIVERY_ID] = delivery_id
-        context, captured = Context(), None
+        context: Context = Context()
+        captured: Captured | Callable[[], Captured] | None = None
         try:
-            captured = self._captured_input(delivery)
+            # A worker process gets a copy of the data, which is looked at later; in a thread a plugin may change it.
+            late = self.runner.settings.isolation is Isolation.PROCESS
+            captured = partial(self._captured_input, delivery) if late else self._captured_input(delivery)
             if "traceparent" in delivery.headers:
                 context = _trace_context.extract(delivery.headers, context)
         except BaseException as error:  # noqa: BLE001 - a record without its input is better than none
@@ -150,10 +164,10 @@ class Bridge:
             delivery.plugin, captured_input=captured, kind=SpanKind.SERVER, context=context, attributes=attributes
         )
 
-    def _captured_input(self, delivery: Delivery) -> Captured | None:
+    def _captured_input(self, delivery: Delivery) -> Captured:
         tracker = self._tracker
         if tracker is None or not tracker.settings.track_input:
-            return None
+            return NOTHING
         limit, redactor = tracker.settings.max_input_size, tracker.redactor
         if delivery.parsed.kind is BodyKind.JSON:
             return capture_json(delivery.body, delivery.parsed.data, max_bytes=limit, redactor=redactor)
@@ -170,6 +184,8 @@ class Bridge:
     ) -> None:
         attributes: dict[str, Any] = {names.HTTP_RESPONSE_STATUS_CODE: status_code}
         try:
+            if execution.is_ended:
+                return
             failure = self._told(execution, outcome, attributes) if outcome else None
             execution.end(error=error, failure=failure, attributes=attributes)
             if self._history:

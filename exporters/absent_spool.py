@@ -24,7 +24,7 @@ class AbsentSpool:
         self._lock = threading.Lock()
         self._refused = 0
 
-    def append(self, frame: bytes, *, expected_soon: int = 0) -> int | None:  # noqa: ARG002 - the signature is Spool's
+    def append(self, frame: bytes) -> int | None:  # noqa: ARG002 - the signature is Spool's
         """Refuse."""
         with self._lock:
             self._refused += 1

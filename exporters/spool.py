@@ -40,8 +40,6 @@ __all__ = ["Depth", "Spool", "SpoolDirectory", "SpoolOwnedError", "orphans"]
 
 MAX_QUEUED_BYTES = 64 << 20
 _GROUP_BYTES = 4 << 20
-_LONGEST_PACE_SECONDS = 0.005
-_PACE_SECONDS_PER_FRAME = 0.0003
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LOG_EVERY_SECONDS = 60.0
@@ -85,7 +83,6 @@ class Spool:
         self._give_up_at = float("inf")
         self._queue: list[bytes] = []
         self._queued_bytes = 0
-        self._expected_soon = 0
         self._sequence = 0
         self._dropped: dict[str, int] = {}
         self._callbacks: list[Callable[[int], None]] = []
@@ -95,7 +92,6 @@ class Spool:
         # Below: the writer thread's own.
         self._pending: deque[bytes] = deque()
         self._written = self._settled = 0
-        self._group_ended = 0.0
         self._segment_bytes = segment_bytes
         self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=sync)
         self._failures = 0
@@ -134,10 +130,8 @@ class Spool:
         """See `SpoolDirectory.mark_alive`."""
         self._directory.mark_alive()
 
-    def append(self, frame: bytes, *, expected_soon: int = 0) -> int | None:
+    def append(self, frame: bytes) -> int | None:
         """Queue a frame and return its number (1, 2, 3 …), or None when it is refused, counted in `dropped`.
-
-        `expected_soon` says how many more frames the caller expects in a moment; they may share one sync.
 
         Reasons: `spool_full`, `queue_full` (the disk is too slow), `disk_full` and `io_error` (it fails, and memory is
         full too), `too_large`, `closed`, `forked`, `internal_error`. Never blocks on the disk, never raises.
@@ -150,7 +144,6 @@ class Spool:
                     self._drop(self._refusal(size))
                     return None
             self._queued_bytes += size
-            self._expected_soon = expected_soon
             self._queue.append(frame)
             self._sequence += 1
             if self._idle:
@@ -290,7 +283,6 @@ class Spool:
             while self._sync_relief():
                 if self._pending:
                     return True
-            self._pace()
             with self._lock:
                 if self._queue:
                     self._pending.extend(self._queue)
@@ -321,16 +313,6 @@ class Spool:
             self._pending.clear()
         return True
 
-    def _pace(self) -> None:
-        """Let the frames that are expected soon join the group: fewer syncs, and fewer turns at the interpreter lock.
-
-        Where nothing more is expected, or the last group is a while ago, nobody waits.
-        """
-        pace = min(self._expected_soon * _PACE_SECONDS_PER_FRAME, _LONGEST_PACE_SECONDS)
-        wait = self._group_ended + pace - time.monotonic()
-        if wait > 0 and not self._closing.is_set():
-            time.sleep(wait)
-
     def _write_pending(self) -> None:
         while self._pending:
             try:
@@ -358,7 +340,6 @@ class Spool:
                 if self._waiters:
                     self._progressed.notify_all()
             self._file.sync(size=size, frames=len(group))
-        self._group_ended = time.monotonic()
         self._settle(settled, size=size)
         for _ in group:
             self._pending.popleft()

@@ -91,6 +91,11 @@ class SpooledSpanExporter:
                 result = SpanExportResult.FAILURE
         return result
 
+    @property
+    def young(self) -> int:
+        """How many executions began lately and run: most of them are about to end."""
+        return len(self._starts)
+
     def starting(self, is_wanted: Callable[[ReadableSpan], bool]) -> ReadableSpan | None:
         """A running execution's span that is too young to be in the spool, or None."""
         return next((span for _, span in list(self._starts.values()) if is_wanted(span)), None)
@@ -119,7 +124,7 @@ class SpooledSpanExporter:
             if span.context is not None:
                 self._starts.pop(span.context.span_id, None)
             receipt = self._receipts.pop(record.id, None)
-        sequence = self.spool.append(frame.data, expected_soon=len(self._starts))
+        sequence = self.spool.append(frame.data)
         if receipt is not None:
             receipt.sequence = sequence
         if record is not None:

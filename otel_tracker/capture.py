@@ -30,7 +30,7 @@ import math
 import pathlib
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -68,6 +68,10 @@ class Captured(msgspec.Struct, frozen=True, gc=False):
     """Of that full JSON, where it was cut; else empty."""
     truncated: bool = False
     redacted: bool = False
+
+
+NOTHING: Final = Captured(text="", size=0)
+"""No value was kept."""
 
 
 def capture(value: Any, *, max_bytes: int, redactor: Redactor) -> Captured:

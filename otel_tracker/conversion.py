@@ -15,6 +15,7 @@ from otel_tracker.capture import capture
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord, Rank, SpanRecord, Status
 from otel_tracker.redaction import Redactor
+from otel_tracker.spans import ExecutionSpan, given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,9 +88,7 @@ def _record(span: ReadableSpan) -> ExecutionRecord | None:
 
 
 def _attributes(span: ReadableSpan) -> Mapping[str, Any]:
-    attributes: Any = span._attributes  # noqa: SLF001 - one thing in two halves
-    inner = getattr(attributes, "_dict", attributes)
-    return inner if isinstance(inner, dict) else dict(span.attributes or {})
+    return span.settle() if isinstance(span, ExecutionSpan) else given(span)
 
 
 def _status(span: ReadableSpan, given: object) -> Status:

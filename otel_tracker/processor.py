@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otel_tracker.conventions import EXECUTION_ID, PARENT_EXECUTION_ID
 from otel_tracker.failsafe import failsafe
+from otel_tracker.spans import given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,10 +89,7 @@ class ExecutionProcessor(SpanProcessor):
 
     def _on_start(self, span: Span) -> None:
         context = span.get_span_context()
-        attributes = span.attributes
-        if attributes is None:
-            return
-        execution_id = attributes.get(EXECUTION_ID)
+        execution_id = given(span).get(EXECUTION_ID)
         if isinstance(execution_id, str):
             self.started += 1
             self._execution_of[context.span_id] = execution_id
@@ -119,7 +117,7 @@ class ExecutionProcessor(SpanProcessor):
         execution_id = self._execution_of.pop(context.span_id, None)
         if execution_id is None:
             return
-        if span.attributes and EXECUTION_ID in span.attributes:
+        if EXECUTION_ID in given(span):
             self.ended += 1
             self._children.pop(execution_id, None)
         self.exporter.export((span,))

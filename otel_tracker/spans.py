@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -26,7 +27,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from otel_tracker.classification import format_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
@@ -75,6 +76,7 @@ class ExecutionSpan(ReadableSpan, trace.Span):
         self._dropped = [0, 0, 0]
         self._processor = processor
         self._ending = threading.Lock()
+        self._late: Callable[[], Mapping[str, AnyValue]] | None = None
         if attributes:
             self.set_attributes(attributes)
 
@@ -109,6 +111,23 @@ class ExecutionSpan(ReadableSpan, trace.Span):
                 self._values[name] = clean[name]
                 return
         self._dropped[0] += 1
+
+    def set_late(self, make: Callable[[], Mapping[str, AnyValue]]) -> None:
+        """Have attributes made when they are first wanted: at the latest at the end, in the thread that ends it."""
+        self._late = make
+
+    def settle(self) -> dict[str, Any]:
+        """All attributes, the late ones made. Two threads may make them at once; both get the same."""
+        if (make := self._late) is not None:
+            for key, value in make().items():
+                self._values[key] = value
+            self._late = None
+        return self._values
+
+    @property
+    def attributes(self) -> Attributes:
+        """All attributes, read-only."""
+        return MappingProxyType(self.settle())
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Add an event; `timestamp` in nanoseconds since the epoch, else now."""
@@ -176,6 +195,13 @@ class ExecutionSpan(ReadableSpan, trace.Span):
     def dropped_links(self) -> int:
         """How many links found no room."""
         return self._dropped[2]
+
+
+def given(span: ReadableSpan) -> Mapping[str, Any]:
+    """What was set on a span so far: without copying it, and without making what is to be made late."""
+    attributes: Any = span._attributes  # noqa: SLF001 - the public property costs a copy
+    inner = getattr(attributes, "_dict", attributes)
+    return inner if isinstance(inner, dict) else dict(span.attributes or {})
 
 
 class ExecutionTracer:

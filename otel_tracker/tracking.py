@@ -17,11 +17,12 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import NoOpTracer, SpanKind, StatusCode, get_tracer, set_span_in_context
 
 from otel_tracker import conventions as names
-from otel_tracker.capture import Captured, capture
+from otel_tracker.capture import NOTHING, Captured, capture
 from otel_tracker.classification import classify, format_error
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import Status
 from otel_tracker.redaction import Redactor
+from otel_tracker.spans import ExecutionSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _MAX_FACTS: Final = 65_536
 """Bytes of tags, and of metadata."""
-_NOTHING: Final = Captured(text="", size=0, sha256="", truncated=False, redacted=False)
 
 
 class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,19 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Execution:
     """One running execution. Every method is safe to call at any time, also after the end, and never raises."""
 
-    __slots__ = ("_begin", "_done", "_input", "_metadata", "_output", "_span", "_start", "_tags", "_tracker", "id")
+    __slots__ = (
+        "_begin",
+        "_done",
+        "_input",
+        "_metadata",
+        "_output",
+        "_span",
+        "_start",
+        "_stop",
+        "_tags",
+        "_tracker",
+        "id",
+    )
 
     def __init__(self, tracker: Tracker, span: Span | None, *, id: str, start: int, begin: int) -> None:  # noqa: A002 - the record's own word
         self.id = id
@@ -71,9 +83,10 @@ class Execution:
         self._span = span
         self._start = start
         self._begin = begin
+        self._stop = 0
         self._done = span is None
-        self._input = _NOTHING
-        self._output = _NOTHING
+        self._input = NOTHING
+        self._output = NOTHING
         self._metadata: dict[str, Any] = {}
         self._tags: dict[str, str] = {}
 
@@ -86,6 +99,15 @@ class Execution:
     def span(self) -> Span | None:
         """The execution's span, for what else OpenTelemetry can do with it; None where tracking is off."""
         return self._span
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._done
+
+    def stop_clock(self) -> None:
+        """Let it last until now, although it is ended a little later."""
+        self._stop = self._tracker.timer_ns()
 
     def set_output(self, value: object) -> None:
         """Keep this value (any JSON-like or dataclass value) as the output; the last call wins."""
@@ -141,7 +163,9 @@ class Execution:
         span, settings = self._span, self._tracker.settings
         if span is None:
             return
-        duration = self._tracker.timer_ns() - self._begin
+        duration = (self._stop or self._tracker.timer_ns()) - self._begin
+        if isinstance(span, ExecutionSpan):
+            span.settle()  # before the metadata, which says what was cut
         last: dict[str, Any] = {
             names.STATUS: (failure.status if failure else Status.COMPLETED).value,
             names.DURATION: duration,
@@ -160,6 +184,19 @@ class Execution:
             span.set_status(StatusCode.ERROR, failure.message if settings.track_errors else None)
         span.set_attributes(last)
         span.end(end_time=self._start + duration)
+
+    def _take_late(self, make: Callable[[], Captured]) -> None:
+        def made() -> dict[str, Any]:
+            try:
+                self._input = make()
+            except BaseException as error:  # noqa: BLE001 - an execution without its input is better than none
+                failsafe.caught("tracker.input", error)
+            return {names.INPUT: self._input.text}
+
+        if isinstance(self._span, ExecutionSpan):
+            self._span.set_late(made)
+        elif self._span is not None:
+            self._span.set_attributes(made())
 
     def _finish_bare(self, status: Status) -> None:
         """End it with the least that is true, after `_finish` failed: it must not look as if it ran on for ever."""
@@ -217,13 +254,16 @@ class Tracker:
         name: str,
         *,
         input: object = None,  # noqa: A002 - the record's own word
-        captured_input: Captured | None = None,
+        captured_input: Captured | Callable[[], Captured] | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
         context: Context | None = None,
         attributes: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Execution:
-        """Open an execution; the caller must `end` it. Never raises: a failure gives one that tracks nothing."""
+        """Open an execution; the caller must `end` it. Never raises: a failure gives one that tracks nothing.
+
+        A callable as `captured_input` is called when the input is first needed, at the latest by `end`.
+        """
         try:
             return self._start(
                 name,
@@ -244,23 +284,25 @@ class Tracker:
 
     def _captured(self, value: object) -> Captured:
         if value is None or not self.settings.track_input:
-            return _NOTHING
+            return NOTHING
         try:
             return capture(value, max_bytes=self.settings.max_input_size, redactor=self.redactor)
         except BaseException as error:  # noqa: BLE001 - an execution without its input is better than none
             failsafe.caught("tracker.input", error)
-            return _NOTHING
+            return NOTHING
 
     def _start(
         self,
         name: str,
-        captured: Captured,
+        captured: Captured | Callable[[], Captured],
         *,
         kind: SpanKind,
         context: Context | None,
         attributes: Mapping[str, Any],
         tags: Mapping[str, str] | None,
     ) -> Execution:
+        late = None if isinstance(captured, Captured) else captured
+        captured = captured if isinstance(captured, Captured) else NOTHING
         execution_id = str(self.new_id())
         start, begin = self.clock_ns(), self.timer_ns()
         first = {
@@ -284,6 +326,8 @@ class Tracker:
             return Execution(self, None, id="", start=0, begin=0)
         execution = Execution(self, span, id=execution_id, start=start, begin=begin)
         execution._input = captured  # noqa: SLF001 - one thing in two halves
+        if late is not None:
+            execution._take_late(late)  # noqa: SLF001 - one thing in two halves
         if texts:
             execution._tags.update(texts)  # noqa: SLF001 - one thing in two halves
         return execution

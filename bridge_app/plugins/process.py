@@ -187,7 +187,8 @@ class WorkerProcess:
                 if header["sequence"] != self._sequence:
                     return
                 self._logs.drop(header["dropped_log_bytes"])
-                self._drain_outputs()
+                if header["printed"]:
+                    self._drain_outputs()
                 self._resolve(Reply(header, payload[end:]))
             case _:
                 raise ValueError(kind)

@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 import sys
+import termios
 import threading
 import types
 from pathlib import Path
@@ -132,6 +133,7 @@ class Worker:
             self._leave_if_forked()
             header["retire"] = self._uncleanness(header)
             header["dropped_log_bytes"] = self._channel.dropped_log_bytes
+            header["printed"] = _unread(1) or _unread(2)
             text = json.dumps(header).encode()
             self._channel.send(b"R", _LENGTH.pack(len(text)) + text + body)
             if header["retire"]:
@@ -210,6 +212,14 @@ class Worker:
             return [os.fstat(1).st_ino, os.fstat(2).st_ino]
         except OSError:
             return []
+
+
+def _unread(fd: int) -> bool:
+    """Whether the parent has something to read there, or that cannot be told."""
+    try:
+        return fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"
+    except OSError:
+        return True
 
 
 def _harden(parent_pid: int, max_memory_bytes: int) -> None:

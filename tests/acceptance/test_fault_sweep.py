@@ -69,9 +69,10 @@ IN_REQUEST = {
     "exporters.spool.Spool.append",
     "exporters.spooled.SpooledSpanExporter.expect",
     "bridge_app.realtime.Realtime.ended",
-    "bridge_app.durability.DurableAnswers.durability",
+    "bridge_app.durability.DurableAnswers.keep",
+    "bridge_app.durability.DurableAnswers.flush",
     "bridge_app.webhooks.Bridge._open",
-    "trace.__init__.Span.end",
+    "otel_tracker.spans.ExecutionSpan.end",
 }
 
 
