@@ -16,7 +16,7 @@ from litestar.datastructures import State
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
-from bridge_app.auth import TokenMiddleware
+from bridge_app.auth import guard
 from bridge_app.daemons import Daemon
 from bridge_app.history import History
 from bridge_app.metrics import Metrics
@@ -26,7 +26,7 @@ from bridge_app.problem_handlers import exception_handlers
 from bridge_app.stores import store_arguments
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
-from otel_tracker.tracking import CaptureSettings
+from otel_tracker.capture import CaptureSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -97,9 +97,7 @@ class Application:
             openapi_config=openapi_config(token_required=bool(self.config.auth.token)),
             request_max_body_size=self.config.server.max_body_bytes,
             logging_config=None,
-            middleware=[lambda app: TokenMiddleware(app, token=self.config.auth.token)]
-            if self.config.auth.token
-            else [],
+            middleware=[lambda app: guard(app, token=self.config.auth.token, host=self.config.server.host)],
         )
 
     @contextlib.asynccontextmanager
@@ -117,7 +115,7 @@ class Application:
 
     async def _start(self) -> None:
         if self.history:
-            self.history.answers.bind(asyncio.get_running_loop())
+            self.history.bind(asyncio.get_running_loop())
             await asyncio.to_thread(self.history.start)
             self._cleanup = Daemon(
                 "retention",

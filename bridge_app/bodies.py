@@ -37,6 +37,11 @@ MAX_FIELDS: Final = 1000
 _BOM: Final = b"\xef\xbb\xbf"
 # An unterminated string runs to the end: the match never fails late, so the scan stays linear.
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*\\?(?:"|\Z)', re.DOTALL)
+# A first half that no second one follows (nor might, had the text not been cut), or a second half alone.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?:u[0-9a-fA-F]{0,3})?\Z|\Z)"
+    rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
+)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -94,6 +99,12 @@ def parse_json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # The decoder calls half a pair truncated input. Escaped backslashes are no beginning of an escape.
+        if half := _LONE_SURROGATE.search(body.replace(rb"\\", b"__")):
+            raise BodyError(
+                f"The JSON body holds {half[0].decode()} alone (byte {half.start()}): it is half of a UTF-16 surrogate "
+                r"pair, no character. Send both halves, such as \ud83d\ude00, or \ufffd in its place."
+            ) from None
         raise BodyError(f"The body is not valid JSON: {error}") from None
 
 

@@ -4,15 +4,15 @@ In: what ends an execution, and the receipt of its last frame. Out: `disk`, `pro
 longer than 50 ms, and nothing is ever raised into it.
 
 Executions that end within a moment of each other are ended together: they share one sync of the disk, one wake-up of
-the event loop, few turns at the interpreter lock, and caches that are warm from the second one on. Where nothing else
-is about to end, nobody waits.
+the event loop, and caches that are warm from the second one on. A group is ended when almost all that run are in it:
+the few others keep the loop busy while it is synced. Where few run, nobody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -29,10 +29,10 @@ DURABLE_WITHIN_SECONDS: Final = 0.04
 """How long an answer waits for the group commit before it says `process` instead of `disk`."""
 RELIEVED_WITHIN_SECONDS: Final = 0.01
 """How long it then waits until another thread than the one that hangs has written the record."""
-LONGEST_PACE_SECONDS: Final = 0.005
-"""How long a group is collected at the most, counted from the group before."""
-_PACE_SECONDS_PER_EXECUTION: Final = 0.0012
-_SHORTEST_TIMER_SECONDS: Final = 0.0005  # event loops count in milliseconds
+COLLECTED_WITHIN_SECONDS: Final = 0.005
+"""How long the first of a group waits at the most for others that are about to end."""
+OTHERS: Final = 3
+"""Where no more executions than this are about to end, a group does not wait for them."""
 
 
 class _Ending(NamedTuple):
@@ -49,10 +49,9 @@ class DurableAnswers:
         self._sync = sync
         self._young = young
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._ending: list[_Ending] = []
         self._flush: asyncio.Handle | None = None
-        self._flushed_at = 0.0
-        self._group_size = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._relief: asyncio.Future[None] | None = None
         self.use(spool)
@@ -63,8 +62,8 @@ class DurableAnswers:
         spool.on_progress(self._progressed)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Serve the coroutines of this loop."""
-        self._loop = loop
+        """Serve the coroutines of this loop, whose thread calls this."""
+        self._loop, self._thread = loop, threading.get_ident()
 
     async def keep(self, end: Callable[[], None], receipt: Receipt, *, wanted: str) -> str:
         """Call `end`, soon; `disk`, `process` or `none`: what the record has reached then, after at most 50 ms."""
@@ -75,10 +74,10 @@ class DurableAnswers:
         ending = _Ending(end, receipt, loop.create_future())
         self._ending.append(ending)
         timer = loop.call_later(DURABLE_WITHIN_SECONDS, ending.future.cancel)
-        if self._young() <= len(self._ending):  # all that ran are here
+        if self._young() - len(self._ending) <= OTHERS:
             self._flush_soon(loop)
         elif self._flush is None:
-            self._flush = self._schedule(loop)
+            self._flush = loop.call_later(COLLECTED_WITHIN_SECONDS, self.flush)
         # Cancelled by the timer or by a stopping server, the wait is over; the answer is ready, and still sent.
         with contextlib.suppress(asyncio.CancelledError):
             await ending.future
@@ -97,7 +96,6 @@ class DurableAnswers:
                 ending.end()
             except BaseException as error:  # noqa: BLE001 - one that fails must not take the others along
                 failsafe.caught("durability.end", error)
-        self._flushed_at, self._group_size = time.monotonic(), len(group)
         self._waiting.extend((ending.receipt.sequence or 0, ending.future) for ending in group)
         self._release()  # the commit may have come already
 
@@ -105,13 +103,6 @@ class DurableAnswers:
         if self._flush is not None:
             self._flush.cancel()
         self._flush = loop.call_soon(self.flush)
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> asyncio.Handle:
-        # Who was answered after the last group may come again at once.
-        expected = self._young() - len(self._ending) + self._group_size
-        pace = min(expected * _PACE_SECONDS_PER_EXECUTION, LONGEST_PACE_SECONDS)
-        wait = self._flushed_at + pace - time.monotonic()
-        return loop.call_soon(self.flush) if wait < _SHORTEST_TIMER_SECONDS else loop.call_later(wait, self.flush)
 
     async def _reached(self, sequence: int | None, *, wanted: str) -> str:
         if sequence is None:
@@ -137,6 +128,9 @@ class DurableAnswers:
     def _progressed(self, _synced: int) -> None:
         loop = self._loop
         if loop is not None and self._waiting:
+            if threading.get_ident() == self._thread:
+                self._release()
+                return
             try:
                 loop.call_soon_threadsafe(self._release)
             except RuntimeError:  # the loop closed while the last commit was on its way

@@ -17,6 +17,7 @@ from bridge_app.realtime import Realtime
 from exporters.absent_spool import AbsentSpool
 from exporters.drain_messages import DrainReport, DrainSettings
 from exporters.drain_process import DrainProcess
+from exporters.lane import Lane
 from exporters.spool import Spool, SpoolOwnedError
 from exporters.spooled import SpooledSpanExporter
 from exporters.sql import ExecutionRecordExporter
@@ -28,6 +29,7 @@ from otel_tracker.spans import given
 from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from otel_tracker.ports import ExecutionStore
@@ -72,8 +74,17 @@ class History:
             DrainSettings(store=store, spool_root=str(spool_root), instance_id=instance_id),
             on_report=self._on_report,
         )
+        self._sync = sync
+        self._lane: Lane | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="storage-keeper", daemon=True)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve the coroutines of this loop, whose thread calls this; before `start`."""
+        self._loop, self._loop_thread = loop, threading.get_ident()
+        self.answers.bind(loop)
 
     def start(self) -> None:
         """Open the store (or say why not, and keep trying), then drain."""
@@ -141,6 +152,8 @@ class History:
         if self._spool is not self._absent:
             self._drain_process.stop(timeout_seconds=drain_seconds)
         self.spooled.shutdown(timeout_seconds=drain_seconds)
+        if self._lane is not None:
+            self._lane.close()
         if self._keeper.is_alive():
             self._keeper.join(1.0)
         if self._store is not None:
@@ -152,6 +165,8 @@ class History:
                 self._spool.mark_alive()
                 if self._why:
                     self._try_open(first=False)
+                if self._lane is not None:
+                    self._lane.keep()
             except BaseException as error:  # noqa: BLE001 - the keeper must outlive whatever fails
                 failsafe.caught("history.keep", error)
             self._stopping.wait(_KEEP_SECONDS)
@@ -176,6 +191,9 @@ class History:
                 self._spool = self._open_spool()
             except OSError as error:
                 raise StorageUnavailableError(f"cannot keep a spool in {self._spool_root}: {error.strerror}") from error
+            if self._loop is not None:
+                self._lane = Lane(self._spool, sync=self._sync, loop=self._loop, thread=self._loop_thread)
+                self._spool.use_lane(self._lane)
             self.answers.use(self._spool)
             self.spooled.spool = self._spool
             self._drain_process.start()

@@ -7,6 +7,7 @@ and nothing else. Never answers a sender's fault with a 5xx, never waits without
 
 After a refusal the connection lingers: we stop writing and discard what still arrives, for at most
 `LINGER_SECONDS`. Closing at once with unread input would reset the connection and destroy the answer on its way.
+An app's own answer that goes out before the request's body is whole says `Connection: close`, and ends like a refusal.
 Written against uvicorn 0.54 (`uvicorn.protocols.http.httptools_impl`).
 """
 
@@ -14,15 +15,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bridge_app.problems import MEDIA_TYPE, problem_document, problem_type_for_status
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
+
+    from uvicorn._types import ASGISendEvent
 
 LINGER_SECONDS: Final = 1.0
 LINGER_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -65,6 +69,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _last_byte_at = 0.0
     _timer: TimerHandle | None = None  # the deadline of the current phase
     _refusal: tuple[int, str] | None = None
+    _said_close = False  # on an answer that the body did not wait for
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Count the connection; the first request's head is due from now."""
@@ -103,7 +108,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def _set_deadline(self, head_bytes: int) -> None:
         if self._phase is _Phase.BODY:
             self._last_byte_at = self.loop.time()
-            if self._timer is None:
+            if self._timer is None:  # the body is not whole with its head, as it is of most webhooks
+                # Its task has not begun to run: it will take this in place of the cycle's own.
+                self.cycle.send = partial(self._send, self.cycle)  # type: ignore[method-assign]
                 self._timer = self.loop.call_later(self.settings.body_timeout_seconds, self._check_body)
         elif self._phase is _Phase.HEAD:
             self._head_bytes += head_bytes
@@ -142,10 +149,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or end the connection when the sender still pushes a body nobody reads."""
+        if self._said_close:
+            self.pipeline.clear()
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self._phase is _Phase.BODY and self.cycle.response_complete:
+        if self._said_close:
             self._linger()
         elif self._phase is _Phase.HEAD:
             self._unset_keepalive_if_required()  # the next request has begun: its own deadline counts
@@ -153,6 +162,15 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for bytes that are not HTTP."""
         self._refuse(400, msg)
+
+    async def _send(self, cycle: RequestResponseCycle, message: ASGISendEvent) -> None:
+        """The cycle's own `send`, for a request whose body came later than its head."""
+        starts_early = message["type"] == "http.response.start" and cycle.more_body
+        if starts_early:
+            cycle.keep_alive = False  # adds the header
+        await RequestResponseCycle.send(cycle, message)
+        if starts_early:
+            cycle.keep_alive = self._said_close = True  # false, the cycle itself would close at its end, and not linger
 
     def _begin_head(self) -> None:
         self._phase = _Phase.HEAD

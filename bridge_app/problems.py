@@ -125,6 +125,7 @@ _BY_STATUS: Final[dict[int, ProblemType]] = {
         ProblemType(413, "payload-too-large", "The request body is too large"),
         ProblemType(414, "uri-too-long", "The request line is too long"),
         ProblemType(415, "unsupported-media-type", "The body's media type is not read here"),
+        ProblemType(421, "misdirected-request", "This host name is not served here"),
         ProblemType(422, "invalid-parameter", "A parameter is invalid"),
         ProblemType(429, "too-many-requests", "Too many requests"),
         ProblemType(431, "headers-too-large", "The request headers are too large"),
@@ -149,9 +150,15 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
 }
 
 
+# Where the bridge did its part, and the plugin did not.
+PLUGIN_FAILED: Final = ProblemType(500, "plugin-failed", "The plugin failed")
+PLUGIN_BROKEN: Final = ProblemType(503, "plugin-broken", "The plugin's file does not load")
+
+
 def known_problem_types() -> list[ProblemType]:
     """Every kind in the tables, by status."""
-    return sorted({*_BY_STATUS.values(), *_BY_CLASS.values()}, key=lambda kind: (kind.status, kind.slug))
+    kinds = {*_BY_STATUS.values(), *_BY_CLASS.values(), PLUGIN_FAILED, PLUGIN_BROKEN}
+    return sorted(kinds, key=lambda kind: (kind.status, kind.slug))
 
 
 def problem_type_for_status(status: int) -> ProblemType:

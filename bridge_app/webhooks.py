@@ -22,13 +22,20 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from bridge_app.bodies import BodyKind, Parsed, headers_as_dict, parse_body, parse_query
 from bridge_app.plugins.calls import Call, Isolation, Outcome, OutcomeKind
 from bridge_app.problem_handlers import problem_response
-from bridge_app.problems import NotFoundError, UnavailableError, problem_type_for_status
+from bridge_app.problems import (
+    PLUGIN_BROKEN,
+    PLUGIN_FAILED,
+    NotFoundError,
+    UnavailableError,
+    problem_type_for_status,
+)
 from otel_tracker import conventions as names
 from otel_tracker.capture import NOTHING, Captured, capture, capture_json
 from otel_tracker.classification import classify_names
+from otel_tracker.execution import Execution, Failure
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import Status
-from otel_tracker.tracking import Execution, Failure, Tracker
+from otel_tracker.redaction import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     from bridge_app.history import History
     from bridge_app.plugins.runner import PluginRunner
     from exporters.spooled import Receipt
+    from otel_tracker.tracking import Tracker
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ROUTE: Final = "/api/v1/webhook/{plugin}"
@@ -49,6 +57,7 @@ _DELIVERY_HEADERS: Final = (
     "request-id",
 )
 _NO_RETURN_CONTENT: Final = b"null"
+_LATER: Final = {"Retry-After": "5"}
 _OUTLIVED_THE_GRACE: Final = Outcome(
     OutcomeKind.CANCELED, error="the bridge stopped before the plugin was done", error_type="interrupted"
 )
@@ -103,13 +112,13 @@ class Bridge:
         except BaseException as error:
             if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):
                 if execution and execution.id:
-                    self._close(execution, delivery.plugin, None, status_code=499, error=error)
+                    self._close(execution, delivery, None, status_code=499, error=error)
                 raise
             outcome = _OUTLIVED_THE_GRACE  # the server cancels what is left: that has an answer and a record too
         response = _answer(delivery, outcome)
         response.headers["X-Execution-Durable"] = "none"
         if execution and execution.id:
-            end = partial(self._close, execution, delivery.plugin, outcome, status_code=response.status_code or 200)
+            end = partial(self._close, execution, delivery, outcome, status_code=response.status_code or 200)
             await self._finish(response, execution, end, receipt)
         return response
 
@@ -176,7 +185,7 @@ class Bridge:
     def _close(
         self,
         execution: Execution,
-        plugin: str,
+        delivery: Delivery,
         outcome: Outcome | None,
         *,
         status_code: int,
@@ -186,13 +195,25 @@ class Bridge:
         try:
             if execution.is_ended:
                 return
+            self._keep_headers(execution, delivery.headers)
             failure = self._told(execution, outcome, attributes) if outcome else None
             execution.end(error=error, failure=failure, attributes=attributes)
             if self._history:
                 status = failure.status if failure else Status.CANCELED if error else Status.COMPLETED
-                self._history.realtime.ended(plugin, status=status, duration=outcome.run_ns if outcome else 0)
+                self._history.realtime.ended(delivery.plugin, status=status, duration=outcome.run_ns if outcome else 0)
         except BaseException as problem:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.close", problem)
+
+    def _keep_headers(self, execution: Execution, headers: dict[str, str]) -> None:
+        """Into the metadata, which is redacted and bounded at the end; hidden here already, secrets cost less there."""
+        try:
+            if self._tracker and self._tracker.settings.track_input:
+                verdicts = self._tracker.redactor.verdicts
+                if not verdicts.innocent.issuperset(headers):
+                    headers = {name: REDACTED if verdicts[name] else value for name, value in headers.items()}
+                execution.set_metadata("headers", headers)
+        except BaseException as problem:  # noqa: BLE001 - a record without its headers is better than none
+            failsafe.caught("webhook.headers", problem)
 
     def _told(self, execution: Execution, outcome: Outcome, attributes: dict[str, Any]) -> Failure | None:
         """What the outcome tells of the execution: its logs, its output, and how it failed."""
@@ -220,14 +241,26 @@ def _call(delivery: Delivery, execution: Execution | None) -> Call:
         plugin=delivery.plugin,
         method=delivery.method,
         data=delivery.parsed.data,
-        headers=delivery.headers,
+        headers=dict(delivery.headers),  # a plugin in a thread may change its own, and the record keeps what came
         query=delivery.query,
         path=delivery.path,
         body=delivery.body,
         delivery_id=delivery.delivery_id,
         execution_id=execution.id if execution else "",
-        traceparent="",
+        traceparent=_traceparent(execution) if execution else "",
     )
+
+
+def _traceparent(execution: Execution) -> str:
+    """The execution's span as W3C Trace Context: whoever gets it becomes its child. Empty where there is none."""
+    try:
+        if execution.span is None:
+            return ""
+        context = execution.span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+        failsafe.caught("webhook.traceparent", error)
+        return ""
 
 
 def _failure(outcome: Outcome) -> Failure | None:
@@ -255,35 +288,31 @@ def _failure(outcome: Outcome) -> Failure | None:
 
 
 def _answer(delivery: Delivery, outcome: Outcome) -> Response[bytes]:
+    headers = {}
     match outcome.kind:
         case OutcomeKind.COMPLETED:
             return Response(
                 outcome.body or _NO_RETURN_CONTENT, media_type="application/json", status_code=HTTPStatus.OK
             )
         case OutcomeKind.TIMEOUT:
-            return _problem(504, delivery, outcome)
+            kind = problem_type_for_status(504)
         case OutcomeKind.NOT_FOUND:
-            return _problem(404, delivery, outcome)
-        case OutcomeKind.CANCELED | OutcomeKind.UNAVAILABLE | OutcomeKind.OVERLOADED:
-            return _problem(503, delivery, outcome, headers={"Retry-After": "5"})
+            kind = problem_type_for_status(404)
+        case OutcomeKind.UNAVAILABLE:
+            kind, headers = PLUGIN_BROKEN, _LATER
+        case OutcomeKind.CANCELED | OutcomeKind.OVERLOADED:
+            kind, headers = problem_type_for_status(503), _LATER
         case OutcomeKind.NOT_ALLOWED:
-            return _problem(405, delivery, outcome, headers={"Allow": ", ".join(outcome.allowed) or "POST"})
+            kind, headers = problem_type_for_status(405), {"Allow": ", ".join(outcome.allowed) or "POST"}
+        case OutcomeKind.FAILED if outcome.error_type == "unknown_error":
+            kind = problem_type_for_status(500)  # the runner's own fault: of a plugin's, it does not say the type
         case OutcomeKind.FAILED:
-            return _problem(500, delivery, outcome)
+            kind = PLUGIN_FAILED
         case _:
             assert_never(outcome.kind)
-
-
-def _problem(
-    status: int, delivery: Delivery, outcome: Outcome, *, headers: dict[str, str] | None = None
-) -> Response[bytes]:
     error_type = outcome.error_type or classify_names(outcome.error_type_chain, outcome.error)
-    return problem_response(
-        problem_type_for_status(status),
-        detail=f"Plugin {delivery.plugin!r}: {outcome.error}",
-        headers=headers,
-        extra={"error_type": error_type},
-    )
+    detail = f"Plugin {delivery.plugin!r}: {outcome.error}"
+    return problem_response(kind, detail=detail, headers=headers, extra={"error_type": error_type})
 
 
 @route("/webhook/{plugin:str}", http_method=METHODS, summary="Run a plugin", tags=["webhooks"])
@@ -293,7 +322,8 @@ async def receive(plugin: FromPath[str], request: Request[Any, Any, State], stat
     if bridge.is_stopping:
         bridge.reject("stopping")
         raise UnavailableError("The bridge is stopping; send this delivery again in a moment.")
-    if bridge.runner.registry.get(plugin) is None:
+    registry = bridge.runner.registry
+    if registry.get(plugin) is None and await registry.find(plugin) is None:
         bridge.reject("unknown_plugin")
         raise NotFoundError(f"There is no plugin {plugin!r}. GET /api/v1/plugins lists those there are.")
     body = await request.body()

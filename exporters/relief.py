@@ -14,6 +14,7 @@ from exporters.segments import HEADER_BYTES, sync_directory
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exporters.segments import Segment
     from exporters.spool_directory import SpoolDirectory
 
 
@@ -26,6 +27,11 @@ class Relief:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=False)
+
+    @property
+    def segment(self) -> Segment | None:
+        """Where they are."""
+        return self._file.last
 
     def fits(self, frames: Iterable[bytes]) -> bool:
         """Whether the segment has room for them all."""

@@ -30,6 +30,8 @@ class SegmentWriter:
         self._segment_bytes = segment_bytes
         self._sync = sync
         self._check_at = 0.0
+        self.last: Segment | None = None
+        """What was written to last; still known when it was left."""
         self._segment: Segment | None = None
         self._descriptor = -1
 
@@ -43,9 +45,22 @@ class SegmentWriter:
         # A frame larger than a segment gets one to itself.
         return _first(pending, room=self._segment_bytes, limit=limit) or [next(iter(pending))]
 
+    def place_for(self, size: int) -> tuple[Segment, int] | None:
+        """The current segment and its descriptor, for somebody else to append so many bytes; None: not enough room."""
+        segment = self._segment
+        if segment is None or segment.size + size > self._segment_bytes:
+            return None
+        return segment, self._descriptor
+
+    def drop_tail(self) -> None:
+        """Append to this file no more, and cut off what somebody else may have appended."""
+        if self._segment is not None:
+            self._cut_tail(self._segment)
+            self.abandon()
+
     def write(self, group: list[bytes]) -> int:
         """Write the group, in a new segment if there is none; its size on disk. OSError: nothing of it counts."""
-        segment = self._segment or self._create()
+        segment = self.last = self._segment or self._create()
         data = encode(group)
         try:
             write_all(self._descriptor, data)

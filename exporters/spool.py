@@ -23,9 +23,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporters.backoff import delay_seconds
+from exporters.loans import Loan
 from exporters.relief import Relief
 from exporters.segment_writer import SegmentWriter
 from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES, sync_directory
@@ -36,10 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from exporters.loans import TakesLoans
+    from exporters.segments import Segment
+
 __all__ = ["Depth", "Spool", "SpoolDirectory", "SpoolOwnedError", "orphans"]
 
 MAX_QUEUED_BYTES = 64 << 20
 _GROUP_BYTES = 4 << 20
+_LOAN_SECONDS = 1.0
+_MARK_BYTES = 64 << 10
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LOG_EVERY_SECONDS = 60.0
@@ -49,6 +55,14 @@ _logger = logging.getLogger(__name__)
 
 class SpoolOwnedError(RuntimeError):
     """Another spool, in this process or another, owns the directory."""
+
+
+class _Mark(NamedTuple):
+    begins: int
+    """Offset at which it was made; it moves on with what is appended soon after."""
+    place: tuple[int, int]
+    """Segment and offset: where the cursor must be."""
+    sequence: int
 
 
 class Spool:
@@ -66,7 +80,6 @@ class Spool:
 
     def __init__(self, directory: SpoolDirectory, *, max_bytes: int, segment_bytes: int, sync: bool) -> None:
         self._directory = directory
-        self._found = directory.cursor.delivered + directory.depth.frames
         # Consumed frames leave the disk a whole segment at a time: one segment's worth is kept back for them.
         segment_bytes = max(1, min(segment_bytes, max_bytes // 8))
         self._capacity = max_bytes - segment_bytes
@@ -86,9 +99,14 @@ class Spool:
         self._sequence = 0
         self._dropped: dict[str, int] = {}
         self._callbacks: list[Callable[[int], None]] = []
+        self._lane: TakesLoans | None = None
+        self._loan: Loan | None = None
+        self._is_distrusted = False  # a loan was taken back: what the current file ends with is unknown
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
         self._relief_lock = threading.Lock()  # taken before `_lock`; held while a relief is being written
         self._relief = Relief(directory, segment_bytes=segment_bytes)
+        self._marks: deque[_Mark] = deque()
+        self._delivered = 0
         # Below: the writer thread's own.
         self._pending: deque[bytes] = deque()
         self._written = self._settled = 0
@@ -146,14 +164,15 @@ class Spool:
             self._queued_bytes += size
             self._queue.append(frame)
             self._sequence += 1
-            if self._idle:
-                self._idle = False
-                self._wake.release()
+            self._start_work()
             return self._sequence
 
     @property
     def written(self) -> int:
         """Every frame up to this number reached its file."""
+        loan = self._loan
+        if loan is not None and loan.wrote():
+            return max(self._written, self._settled + len(loan.frames))
         return self._written
 
     @property
@@ -182,8 +201,10 @@ class Spool:
         """Write, though not sync, what is queued while the writer hangs in a sync; else do nothing. May block."""
         with self._relief_lock:
             with self._lock:
-                if not (self._queue and self._syncs_all and self._relief.fits(self._queue)):
+                is_in_sync = self._syncs_all or (self._loan is not None and self._loan.wrote())
+                if not (self._queue and is_in_sync and self._relief.fits(self._queue)):
                     return
+                self._written = self.written
                 frames, self._queue = self._queue, []
             try:
                 self._relief.write(frames)
@@ -210,6 +231,54 @@ class Spool:
         stored = self._directory.depth
         return Depth(stored.frames + frames, stored.bytes + size, stored.oldest_age_seconds)
 
+    # --- who works in the writer's place
+
+    def use_lane(self, lane: TakesLoans) -> None:
+        """From now on everyday work is asked of the lane; the writer does what the lane does not."""
+        self._lane = lane
+
+    def lend(self, *, max_bytes: int) -> Loan | None:
+        """See `Lends`: what is queued, if it is of so many bytes and the current segment has room for it."""
+        with self._lock:
+            if not self._idle or self._loan is not None or not self._queue:
+                return None
+            size = self._queued_bytes
+            is_usual = size <= max_bytes and not self._relief.frames and self._closed_reason is None
+            place = self._file.place_for(size) if is_usual and not self._is_distrusted else None
+            if place is None:
+                self._wake_writer()
+                return None
+            frames, self._queue = self._queue, []
+            loan = self._loan = Loan(frames, size, *place)
+            return loan
+
+    def repay(self, loan: Loan) -> None:
+        """See `Lends`: a loan is in its segment, as safe as it gets."""
+        self._directory.grow(loan.segment, size=loan.size, frames=len(loan.frames))
+        self._settle(self._settled + len(loan.frames), size=loan.size, segment=loan.segment)
+        with self._lock:
+            if self._relief.frames or self._closed_reason is not None:
+                self._wake_writer()
+            elif self._queue:
+                self._start_work()
+
+    def take_back(self, loan: Loan) -> None:
+        """See `Lends`: the writer writes it again, elsewhere."""
+        with self._lock:
+            if self._loan is loan:
+                self._loan = None
+                self._is_distrusted = True
+                self._pending.extend(loan.frames)
+                self._wake_writer()
+
+    def recall(self) -> None:
+        """See `Lends`: the writer does whatever there is to do, a loan included."""
+        with self._lock:
+            if self._loan is not None:
+                self.take_back(self._loan)
+            elif self._queue:
+                self._wake_writer()
+
     # --- the drain
 
     def reader(self) -> SpoolReader:
@@ -218,9 +287,13 @@ class Spool:
 
     @property
     def delivered(self) -> int:
-        """About every frame up to this number was drained; after a failed sync some count twice."""
+        """Every frame up to this number was drained; it may be a little behind, never ahead."""
         self._directory.refresh()
-        return max(0, self._directory.cursor.delivered - self._found)
+        cursor = self._directory.cursor
+        with self._lock:
+            while self._marks and self._marks[0].place <= (cursor.segment, cursor.offset):
+                self._delivered = max(self._delivered, self._marks.popleft().sequence)
+            return self._delivered
 
     @property
     def corrupt_frames(self) -> int:
@@ -249,9 +322,11 @@ class Spool:
             self._closed_reason = "closed"
             self._give_up_at = time.monotonic() + timeout_seconds
             self._closing.set()
-            if self._idle:
-                self._idle = False
-                self._wake.release()
+            loan = self._loan
+            if loan is not None:
+                self._await_loan(min(timeout_seconds, _LOAN_SECONDS))
+                self.take_back(loan)
+            self._wake_writer()
         self._writer.join(timeout_seconds + 0.5)
         self._directory.refresh()
         if self._writer.is_alive():
@@ -278,6 +353,9 @@ class Spool:
     def _take(self) -> bool:
         """Move everything queued to `_pending`, waiting for something; False when closed and done."""
         while True:
+            if self._is_distrusted:
+                self._file.drop_tail()
+                self._is_distrusted = False
             if self._pending:  # what a defect left
                 return True
             while self._sync_relief():
@@ -309,7 +387,7 @@ class Spool:
         except OSError as error:
             self._note_failure(error)
         else:
-            self._settle(self._settled + len(relief.frames), size=relief.size)
+            self._settle(self._settled + len(relief.frames), size=relief.size, segment=relief.segment)
             self._pending.clear()
         return True
 
@@ -340,17 +418,19 @@ class Spool:
                 if self._waiters:
                     self._progressed.notify_all()
             self._file.sync(size=size, frames=len(group))
-        self._settle(settled, size=size)
+        self._settle(settled, size=size, segment=self._file.last)
         for _ in group:
             self._pending.popleft()
 
-    def _settle(self, settled: int, *, size: int) -> None:
-        """Tell everybody that the frames up to this number, `size` bytes of them new, are as safe as they get."""
+    def _settle(self, settled: int, *, size: int, segment: Segment | None) -> None:
+        """Tell everybody that the frames up to this number, the last `size` bytes of `segment`, are safe now."""
         with self._lock:
+            self._mark(segment, settled)
             self._queued_bytes -= size
             self._written = max(self._written, settled)
             self._settled = settled
             self._syncs_all = False
+            self._loan = None
             if self._waiters:
                 self._progressed.notify_all()
         for callback in self._callbacks:
@@ -403,6 +483,34 @@ class Spool:
 
     # --- under the lock
 
+    def _mark(self, segment: Segment | None, sequence: int) -> None:
+        """Frames up to this number are in front of where the segment ends now; one mark for every 64 KiB or so."""
+        if segment is None:
+            return
+        last = self._marks[-1] if self._marks else None
+        place = (segment.number, segment.size)
+        if last is not None and last.place[0] == segment.number and segment.size - last.begins < _MARK_BYTES:
+            self._marks[-1] = _Mark(last.begins, place, sequence)
+        else:
+            self._marks.append(_Mark(segment.size, place, sequence))
+
+    def _start_work(self) -> None:
+        """Have what is queued written, by the lane if it will; nothing to do where somebody is at it."""
+        if self._idle and self._loan is None and (self._lane is None or not self._lane.ask()):
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._idle and self._loan is None:
+            self._idle = False
+            self._wake.release()
+
+    def _await_loan(self, seconds: float) -> None:
+        self._waiters += 1
+        try:
+            self._progressed.wait_for(lambda: self._loan is None, seconds)
+        finally:
+            self._waiters -= 1
+
     def _has_room(self, size: int) -> bool:
         queued = self._queued_bytes + size
         return (
@@ -441,6 +549,7 @@ class Spool:
         self._progressed = threading.Condition(self._lock)
         self._relief_lock = threading.Lock()
         self._closed_reason = "forked"
+        self._lane = self._loan = None
         self._queue, self._pending = [], deque()
 
 

@@ -1,6 +1,6 @@
 """The cursor of a spool: how far it was drained. The drain writes it, the spool's owner reads it.
 
-44 bytes, integers little-endian: segment u64 | offset u64 | index u64 | delivered u64 | corrupt u64 | CRC-32 of these.
+36 bytes, integers little-endian: segment u64 | offset u64 | index u64 | corrupt u64 | CRC-32 of these.
 It is not synced, because frames that are read again after a power cut do no harm downstream. A damaged cursor counts
 as none: everything that is still there is read again.
 """
@@ -19,7 +19,7 @@ from exporters.segments import FILE_MODE
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FIELDS = struct.Struct("<QQQQQ")
+_FIELDS = struct.Struct("<QQQQ")
 _CRC = struct.Struct("<I")
 _SIZE = _FIELDS.size + _CRC.size
 
@@ -32,8 +32,6 @@ class Cursor:
     offset: int = 0
     index: int = 0
     """Frames passed in this segment."""
-    delivered: int = 0
-    """Frames passed in all."""
     corrupt: int = 0
     """Damaged stretches passed in all."""
 
@@ -68,7 +66,7 @@ class CursorFile:
     def store(self, cursor: Cursor) -> None:
         """Write it. Raises OSError; the old one repeats frames then, which is harmless."""
         self._find()
-        fields = _FIELDS.pack(cursor.segment, cursor.offset, cursor.index, cursor.delivered, cursor.corrupt)
+        fields = _FIELDS.pack(cursor.segment, cursor.offset, cursor.index, cursor.corrupt)
         os.pwrite(self._descriptor, fields + _CRC.pack(zlib.crc32(fields)), 0)
 
     def close(self) -> None:

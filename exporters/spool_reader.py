@@ -108,7 +108,6 @@ def _passed(at: Cursor, found: Scan) -> Cursor:
         at.segment,
         at.offset + found.consumed,
         at.index + len(found.frames),
-        at.delivered + len(found.frames),
         at.corrupt + found.corrupt,
     )
 

@@ -1,18 +1,7 @@
 """Any Python value → bounded, redacted JSON text that every store takes, and what was done to it.
 
-In: any value, hostile objects included. Out: `Captured`, whose text is valid JSON of at most `max_bytes` bytes. Never
-raises (an interrupt of the process aside), never modifies the value, never iterates or calls anything of a user's
-class except one guarded `repr`, whose text is cut.
-
-The one way odd values are written:
-    NaN, Infinity, -Infinity      the strings "NaN", "Infinity", "-Infinity"
-    NUL, lone surrogates          U+FFFD, as PostgreSQL takes no NUL and UTF-8 has no surrogates
-    bytes                         UTF-8 text where they are that, else {"$bytes": base64}
-    dataclasses, msgspec structs  objects by field; enums: their value; sets and tuples: lists (sets of strings sorted)
-    datetime, UUID, Decimal, path their usual text; timedelta: seconds; exceptions: {"type", "message"}
-    keys                          strings; null, true, 1, 1.5 as JSON spells them
-    anything else                 its repr
-    "[circular]", "[too deep]", "[... more]" stand where an object held itself, past 64 levels, past 100,000 nodes
+In: any value, hostile objects included; odd ones are written as `plain_values` has it. Out: `Captured`, whose text is
+valid JSON of at most `max_bytes` bytes. Never raises (an interrupt of the process aside), never modifies the value.
 
 What is longer than `max_bytes` becomes {"truncated": true, "size": N, "sha256": "...", "preview": "first bytes"}. Size
 and hash are of the whole JSON after redaction; past the bounds on work (nodes, 16 Mi characters) of what was looked at.
@@ -20,41 +9,44 @@ and hash are of the whole JSON after redaction; past the bounds on work (nodes, 
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import datetime as dt
-import decimal
-import enum
 import hashlib
-import math
-import pathlib
 import re
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from otel_tracker.failsafe import failsafe
-from otel_tracker.redaction import TOO_DEEP
+from otel_tracker.plain_values import LONG, MAX_DEPTH, MAX_NODES, plain
+from otel_tracker.redaction import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from otel_tracker.redaction import Redactor
 
-MIN_BYTES = 256
+MIN_BYTES: Final = 256
 """The smallest `max_bytes`; less is taken as this, so that a truncation notice fits."""
-MAX_DEPTH = 64
-MAX_NODES = 100_000
-MAX_CHARACTERS = 16 * 1024 * 1024
-MAX_REPR = 1000
+MAX_FACTS: Final = 65_536
+"""Bytes of tags, and of metadata."""
 
 _PLAIN = frozenset({str, int, bool, type(None)})
-_LONG = 4096
-_UNSAFE = re.compile("[\x00\ud800-\udfff]")
+_AT, _BACKSLASH = b"@\\"  # a look for one byte costs a tenth of a look for several, and most texts have neither
 _PASSWORD_IN_URL = re.compile(rb'://[^/\s"@]*:[^/\s"@]*@')
 _JSON_IN_STRING = re.compile(rb'"(?:\\[nrt]| )*[\[{]')
 _encode = msgspec.json.Encoder().encode
+
+
+class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of inputs, outputs and errors."""
+
+    track_input: bool = True
+    track_output: bool = True
+    track_errors: bool = True
+    max_input_size: int = 1_048_576
+    """Bytes of JSON; what is larger is cut and says so."""
+    max_output_size: int = 1_048_576
+    redact_keys: tuple[str, ...] = ()
+    """Names to redact beside the built-in ones."""
 
 
 class Captured(msgspec.Struct, frozen=True, gc=False):
@@ -96,8 +88,7 @@ def capture_json(raw: bytes, parsed: Any, *, max_bytes: int, redactor: Redactor)
     encoded = _encode_plain(parsed, redactor)
     if encoded is None:
         return _capture_any(parsed, max_bytes, redactor)
-    faithful = len(raw) <= max_bytes and b"\\u" not in raw and raw.count(b":") == encoded.count(b":")
-    if faithful and b":\\/" not in raw:
+    if len(raw) <= max_bytes and (raw == encoded or _is_faithful(raw, encoded)):
         try:
             return Captured(raw.decode(), len(raw))
         except UnicodeDecodeError:
@@ -105,24 +96,36 @@ def capture_json(raw: bytes, parsed: Any, *, max_bytes: int, redactor: Redactor)
     return _bounded(encoded, max_bytes, cut=False, redacted=False)
 
 
+def _is_faithful(raw: bytes, encoded: bytes) -> bool:
+    if _BACKSLASH in raw and (b"\\u" in raw or b":\\/" in raw):
+        return False
+    return raw.count(b":") == encoded.count(b":")
+
+
+def facts_text(facts: Mapping[str, Any], *, redactor: Redactor) -> str:
+    """Tags or metadata as a JSON object, bounded and redacted."""
+    text = capture(facts, max_bytes=MAX_FACTS, redactor=redactor).text
+    return text if text.startswith("{") else "{}"  # what could not be captured is counted there
+
+
 def _encode_plain(value: Any, redactor: Redactor) -> bytes | None:
     """The JSON of a value that needs no change at all, or None: then the slow way decides."""
     try:
-        if redactor.has_paths or not _is_plain(value, redactor.verdicts):
+        if redactor.has_paths or not _is_plain(value, redactor):
             return None
         encoded = _encode(value)
     except Exception:  # noqa: BLE001 - whatever fails here must not reach the code around it
         return None
-    if b"\\u0000" in encoded or (b"://" in encoded and b"@" in encoded and _PASSWORD_IN_URL.search(encoded)):
+    if _AT in encoded and _PASSWORD_IN_URL.search(encoded):
         return None
-    if b'\\"' in encoded and _JSON_IN_STRING.search(encoded):
+    if _BACKSLASH in encoded and (b"\\u0000" in encoded or (b'\\"' in encoded and _JSON_IN_STRING.search(encoded))):
         return None
     return encoded
 
 
-def _is_plain(value: Any, verdicts: dict[str, bool]) -> bool:  # noqa: C901 - one decision, read top to bottom
+def _is_plain(value: Any, redactor: Redactor) -> bool:  # noqa: C901 - one decision, read top to bottom
     """Whether the value is JSON as it stands, bounded, without a secret key. Level by level, so it has no recursion."""
-    secret = verdicts.__getitem__
+    all_innocent, secret = redactor.verdicts.innocent.issuperset, redactor.verdicts.__getitem__
     level: list[Any] = [[value]]
     nodes = 0
     for _ in range(MAX_DEPTH + 1):
@@ -133,13 +136,14 @@ def _is_plain(value: Any, verdicts: dict[str, bool]) -> bool:  # noqa: C901 - on
                 return False
             items: Iterable[Any] = container
             if type(container) is dict:
-                if any(map(secret, container)):  # a key that is no string raises: the slow way then
+                # A key that is no string raises: the slow way then.
+                if not all_innocent(container) and any(secret(k) and container[k] is not REDACTED for k in container):
                     return False
                 items = container.values()
             for item in items:
                 kind = type(item)
                 if kind is str:
-                    if len(item) > _LONG:
+                    if len(item) > LONG:
                         return False
                 elif kind is dict or kind is list:
                     below.append(item)
@@ -154,10 +158,9 @@ def _is_plain(value: Any, verdicts: dict[str, bool]) -> bool:  # noqa: C901 - on
 def _capture_any(value: Any, max_bytes: int, redactor: Redactor) -> Captured:
     """The slow way: rebuilt as plain JSON values, then redacted, then encoded."""
     try:
-        builder = _Builder()
-        plain = builder.build(value, 0)
-        hidden, redacted = redactor.redact(plain)
-        return _bounded(_encode(hidden), max_bytes, cut=builder.cut, redacted=redacted)
+        rebuilt, cut = plain(value)
+        hidden, redacted = redactor.redact(rebuilt)
+        return _bounded(_encode(hidden), max_bytes, cut=cut, redacted=redacted)
     except Exception as error:  # noqa: BLE001 - whatever fails here must not reach the code around it
         failsafe.caught("capture", error)
         text = f'"[not captured: {type(error).__name__}]"'
@@ -185,176 +188,3 @@ def _notice(encoded: bytes, digest: str, limit: int) -> str:
         if quoted <= room:
             return _encode({**head, "preview": preview}).decode()
         take = min(take - 1, take * room // quoted)
-
-
-class _Builder:
-    """Rebuilds one value from None, bool, int, float, str, list and dict. Keeps count of what it may still do."""
-
-    def __init__(self) -> None:
-        self.cut = False
-        self._nodes = MAX_NODES
-        self._characters = MAX_CHARACTERS
-        self._open: set[int] = set()
-
-    def build(self, value: Any, depth: int) -> Any:  # noqa: PLR0911 - one return a case
-        self._nodes -= 1
-        kind = type(value)  # never value.__class__, which a class can fake with code of its own
-        if value is None or kind is bool:
-            return value
-        if issubclass(kind, enum.Enum):
-            return self.build(value._value_, depth + 1) if depth <= MAX_DEPTH else TOO_DEEP
-        if issubclass(kind, str):
-            return self._text(value)
-        if issubclass(kind, int):
-            return _integer(int.__int__(value))
-        if issubclass(kind, float):
-            return _number(float.__float__(value))
-        text = _scalar_text(value, kind)
-        if text is not None:
-            return self._text(text) if type(text) is str else text
-        if issubclass(kind, (bytes, bytearray, memoryview)):
-            return self._bytes(value)
-        return self._container(value, kind, depth)
-
-    def _container(self, value: Any, kind: type, depth: int) -> Any:
-        if id(value) in self._open:
-            return "[circular]"
-        items = _members(value, kind)
-        if items is None:
-            return self._text(_guarded_repr(value))
-        if depth >= MAX_DEPTH:
-            self.cut = True
-            return TOO_DEEP
-        self._open.add(id(value))
-        try:
-            return self._object(items, depth) if type(items) is dict else self._list(items, depth)
-        finally:
-            self._open.discard(id(value))
-
-    def _object(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, item in items.items():
-            if self._nodes <= 0:
-                self.cut = True
-                result["[...]"] = "[... more]"
-                break
-            result[self._key(key)] = self.build(item, depth + 1)
-        return result
-
-    def _list(self, items: Any, depth: int) -> list[Any]:
-        result: list[Any] = []
-        for item in items:
-            if self._nodes <= 0:
-                self.cut = True
-                result.append("[... more]")
-                break
-            result.append(self.build(item, depth + 1))
-        return result
-
-    def _key(self, key: Any) -> str:
-        if issubclass(type(key), str):
-            return self._text(key)
-        built = self.build(key, MAX_DEPTH - 1)
-        return built if type(built) is str else self._text(_encode(built).decode())
-
-    def _text(self, value: str) -> str:
-        length = str.__len__(value)
-        text = str.__getitem__(value, slice(0, max(self._characters, 0))) if length > _LONG else str.__str__(value)
-        if length > _LONG:
-            self._characters -= length
-            if len(text) < length:
-                self.cut = True
-                text += f"[... {length - len(text)} more]"
-        return text if text.isascii() and "\x00" not in text else _UNSAFE.sub("\ufffd", text)
-
-    def _bytes(self, value: bytes | bytearray | memoryview) -> Any:
-        view = memoryview(value)
-        room = max(self._characters, 0)
-        data = view.tobytes() if view.nbytes <= room else view.cast("B")[:room].tobytes()
-        self.cut = self.cut or len(data) < view.nbytes
-        try:
-            return self._text(data.decode())
-        except UnicodeDecodeError:
-            self._characters -= len(data)
-            return {"$bytes": base64.b64encode(data).decode()}
-
-
-def _members(value: Any, kind: type) -> Any:  # noqa: PLR0911 - one return a case
-    """A dict or a sequence of what the value holds, read past any override of its class; None where it is opaque."""
-    if issubclass(kind, dict):
-        return dict(dict.items(value))
-    for builtin in (list, tuple):
-        if issubclass(kind, builtin):
-            return builtin.__getitem__(value, slice(0, MAX_NODES + 1))
-    for members in (set, frozenset):
-        if issubclass(kind, members):
-            held = list(members.__iter__(value))
-            return sorted(held) if all(type(item) is str for item in held) else held
-    if issubclass(kind, BaseException):
-        return {"type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), "message": _message(value)}
-    if issubclass(kind, msgspec.Struct):
-        return {name: _attribute(value, name) for name in kind.__struct_fields__}
-    fields = kind.__dict__.get("__dataclass_fields__") or getattr(kind, "__dataclass_fields__", None)
-    if type(fields) is dict:
-        return {name: _attribute(value, name) for name, field in fields.items() if type(field) is dataclasses.Field}
-    return None
-
-
-def _attribute(value: Any, name: str) -> Any:
-    try:
-        return object.__getattribute__(value, name)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
-        return "[unreadable]"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)[:MAX_REPR]
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
-        return "[unprintable]"
-
-
-def _guarded_repr(value: Any) -> str:
-    try:
-        return repr(value)[:MAX_REPR]
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
-        return f"[unprintable {type(value).__name__}]"
-
-
-def _integer(value: int) -> Any:
-    """JSON numbers have no bound, the encoder has: a wide integer is spliced in, an absurd one becomes hex text."""
-    if -(2**63) <= value < 2**64:
-        return value
-    return msgspec.Raw(str(value).encode()) if value.bit_length() <= MAX_REPR else hex(value)[: MAX_REPR * 4]
-
-
-def _number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _scalar_text(value: Any, kind: type) -> str | float | None:  # noqa: PLR0911 - one return a case
-    """The usual text of a standard library value, by the library's own method."""
-    if issubclass(kind, dt.datetime):
-        return dt.datetime.isoformat(value) if value.tzinfo is None else _guarded_iso(value)
-    if issubclass(kind, dt.date):
-        return dt.date.isoformat(value)
-    if issubclass(kind, dt.time):
-        return _guarded_iso(value)
-    if issubclass(kind, dt.timedelta):
-        return dt.timedelta.total_seconds(value)
-    if issubclass(kind, uuid.UUID):
-        return uuid.UUID.__str__(value)
-    if issubclass(kind, decimal.Decimal):
-        return decimal.Decimal.__str__(value)
-    if issubclass(kind, pathlib.PurePath):
-        return pathlib.PurePath.__str__(value)
-    return None
-
-
-def _guarded_iso(value: dt.datetime | dt.time) -> str:
-    try:
-        return dt.datetime.isoformat(value) if isinstance(value, dt.datetime) else dt.time.isoformat(value)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
-        return "[unprintable time]"

@@ -120,7 +120,7 @@ def classify(error: BaseException) -> str:
         kind = _by_status(_status(link)) or _by_names(_names(type(link))) or _by_errno(link)
         if kind:
             return kind
-    message = " ".join(_text(link)[:_MAX_TEXT] for link in chain[:4])
+    message = " ".join(error_text(link) for link in chain[:4])
     return _by_text(message) or _weak([_names(type(link)) for link in chain])
 
 
@@ -152,10 +152,19 @@ def format_error(error: BaseException) -> tuple[str, str]:
     formatter, which checks every source file on disk again and costs several times as much.
     """
     name = _names(type(error))[0]
-    message = " ".join(_text(error)[: 4 * MAX_MESSAGE].split())
+    message = " ".join(error_text(error).split())
     if not message or isinstance(error, KeyError):
         message = f"{name}: {message}" if message else name
     return _safe(message)[:MAX_MESSAGE], _format_chain(error)
+
+
+def error_text(error: BaseException) -> str:
+    """What the exception says of itself (2000 characters), as every store takes it."""
+    try:
+        text = str(error)
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
+        return "[unprintable]"
+    return _safe(str.__getitem__(text, slice(0, _MAX_TEXT)))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -240,14 +249,6 @@ def _weak(links: Sequence[Sequence[str]]) -> str:
     return "validation_error" if values else UNKNOWN
 
 
-def _text(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever fails here must not reach the code around it
-        return "[unprintable]"
-    return str.__str__(text)
-
-
 def _safe(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
@@ -273,7 +274,7 @@ def _format_one(error: BaseException) -> str:
         half = _MAX_FRAMES // 2
         frames[half:-half] = [f"  [... {len(frames) - _MAX_FRAMES} frames]"]
     header = ["Traceback (most recent call last):"] if frames else []
-    return "\n".join([*header, *frames, f"{_names(type(error))[0]}: {_text(error)[:_MAX_TEXT]}"])
+    return "\n".join([*header, *frames, f"{_names(type(error))[0]}: {error_text(error)}"])
 
 
 def _frames(entry: TracebackType | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`track`: the decorator and the context manager that people write. All the work is in `otel_tracker.tracking`."""
+"""`track`: the decorator and the context manager that people write. All the work is in `tracking` and `execution`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from opentelemetry.trace import get_current_span
 
 from otel_tracker.conventions import CODE_FUNCTION_NAME
 from otel_tracker.failsafe import failsafe
-from otel_tracker.tracking import Execution, activate, deactivate, get_tracker
+from otel_tracker.tracking import activate, deactivate, get_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
+
+    from otel_tracker.execution import Execution
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
 from otel_tracker.processor import ExecutionProcessor
-from otel_tracker.spans import MAX_ATTRIBUTES, MAX_EVENTS, ExecutionTracer
-from otel_tracker.tracking import CaptureSettings, Tracker, get_tracker, set_tracker
+from otel_tracker.spans import MAX_ATTRIBUTES, MAX_EVENTS, MAX_INNER_ATTRIBUTES, MAX_LINKS, ExecutionTracer
+from otel_tracker.tracking import Tracker, get_tracker, set_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
+    from otel_tracker.capture import CaptureSettings
     from otel_tracker.processor import ExportsSpans
 
 
@@ -34,10 +35,10 @@ def _limits() -> SpanLimits:
     limits = SpanLimits(
         max_attributes=MAX_ATTRIBUTES,
         max_events=MAX_EVENTS,
-        max_links=128,
+        max_links=MAX_LINKS,
         max_span_attributes=MAX_ATTRIBUTES,
-        max_event_attributes=128,
-        max_link_attributes=128,
+        max_event_attributes=MAX_INNER_ATTRIBUTES,
+        max_link_attributes=MAX_INNER_ATTRIBUTES,
         max_attribute_length=SpanLimits.UNSET,
         max_span_attribute_length=SpanLimits.UNSET,
     )

@@ -120,6 +120,8 @@ class _Verdicts(dict[str, bool]):
 
     def __init__(self, names: frozenset[str], leaves: frozenset[str]) -> None:
         super().__init__()
+        self.innocent: set[str] = set()
+        """Those of the keys that are not secret: `innocent.issuperset(keys)` costs half of asking for each."""
         self._names = names
         self._leaves = leaves
 
@@ -129,7 +131,10 @@ class _Verdicts(dict[str, bool]):
         if len(key) <= _MAX_KEY:
             if len(self) >= _MAX_VERDICTS:
                 self.clear()
+                self.innocent.clear()
             self[key] = verdict
+            if not verdict:
+                self.innocent.add(key)
         return verdict
 
     def is_path_end(self, key: str) -> bool:

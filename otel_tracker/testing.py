@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+    from otel_tracker.capture import CaptureSettings
     from otel_tracker.record import ExecutionRecord, SpanRecord
-    from otel_tracker.tracking import CaptureSettings
 
 BEGIN: Final = 1_735_689_600_000_000_000
 """2025-01-01T00:00:00Z: what the clock shows before it is first read, in nanoseconds."""

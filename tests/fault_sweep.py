@@ -32,7 +32,7 @@ _TRACKING = (
     str(Path(opentelemetry.sdk.trace.__file__).parents[2]),
 )
 _STEPS = {"Bridge._open", "Bridge._captured_input", "Bridge._told", "_captured_output", "_failure"}
-"""What of the webhook's own module is tracking; `_close` and `_label` are the guards around it."""
+"""What of the webhook's own module is tracking; `_close`, `_keep_headers` and `_traceparent` are guards around it."""
 _ANSWER = bridge_app.webhooks._answer.__code__
 """A problem document says the error type too: what is called for that is the answer, not tracking."""
 

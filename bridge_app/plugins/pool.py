@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections import deque
@@ -34,6 +35,15 @@ class PoolStoppedError(Exception):
 
 class PoolStartError(Exception):
     """No worker came up: the interpreter named by `plugins.python` cannot run workers."""
+
+
+def _how_it_ended(worker: WorkerProcess) -> str:
+    """Of one that ended before it was ready: its exit code or signal, and the last line that it printed."""
+    status = worker._process.returncode  # noqa: SLF001 - known to nobody else, and wanted here only
+    how = f"exit code {status}" if status >= 0 else f"signal {-status}"
+    printed = "".join(entry["text"] for entry in json.loads(worker._logs.to_json()))  # noqa: SLF001 - likewise
+    last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
+    return f"one ended with {how} before it was ready" + (f" and said {last.strip()[:200]!r}" if last else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +82,11 @@ class WorkerPool:
             ) from error
         done, _ = await asyncio.wait([w.ready for w in workers], timeout=_START_SECONDS)
         if not any(future.result() for future in done):
+            ended = next((w for w in workers if w.ready.done()), None)
+            why = _how_it_ended(ended) if ended else f"none was ready within {_START_SECONDS:g} s"
             await self.stop(0)
             raise PoolStartError(
-                f"no plugin worker came up within {_START_SECONDS:g} s with {self._settings.python!r}: "
+                f"no plugin worker came up with {self._settings.python!r}: {why}; "
                 "try to run it with -c pass, and see plugins.max_memory_bytes",
             )
 

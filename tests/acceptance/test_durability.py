@@ -27,12 +27,24 @@ def bad(really):
     return sync
 os.fsync, os.fdatasync = bad(os.fsync), bad(os.fdatasync)
 """
+# The appender is a program of its own: it gets the same disk.
+IN_THE_APPENDER_TOO = """
+import pathlib, exporters.appender
+worker = pathlib.Path('appender.py').absolute()
+worker.write_text({disk!r} + f'exec(compile(open({{str(exporters.appender._WORKER)!r}}).read(), "appender", "exec"))')
+exporters.appender._WORKER = worker
+"""
 NEVER_SYNCS = """
 import os
 def sync(descriptor):
     os.abort()
 os.fdatasync = os.fsync = sync
 """
+
+
+def on(disk: str, program: str) -> str:
+    """The program, on that disk."""
+    return disk + IN_THE_APPENDER_TOO.format(disk=disk) + program
 
 
 @pytest.fixture
@@ -54,7 +66,8 @@ def ids(bridge: BridgeProcess) -> set[str]:
 def test_what_an_answer_calls_durable_survives_the_kill_that_follows_it(echo: BridgeProcess, program: str) -> None:
     """`process` never syncs, so that it costs no more than a write."""
     wanted = "process" if program else "disk"
-    echo.program = program + echo.program
+    if program:
+        echo.program = on(program, echo.program)
     echo._environment["BRIDGE__EXECUTION_TRACKING__DURABILITY"] = wanted
     echo.start()
     echo.post("echo", {})
@@ -82,7 +95,7 @@ def test_what_is_not_waited_for_is_called_none(echo: BridgeProcess, key: str, va
 
 def test_on_a_disk_that_hangs_answers_wait_50_ms_and_say_process(echo: BridgeProcess) -> None:
     """Not only the first: all of them are in the file, and survive a kill while the disk still hangs."""
-    echo.program = BAD_DISK + echo.program
+    echo.program = on(BAD_DISK, echo.program)
     echo.start()
     echo.post("echo", {})
     (echo.folder / "hangs").touch()
@@ -105,7 +118,7 @@ def test_on_a_disk_that_hangs_answers_wait_50_ms_and_say_process(echo: BridgePro
 
 
 def test_a_disk_that_hung_is_trusted_again(echo: BridgeProcess) -> None:
-    echo.program = BAD_DISK + echo.program
+    echo.program = on(BAD_DISK, echo.program)
     echo.start()
     (echo.folder / "hangs").touch()
     known = [echo.post("echo", {"n": number}).headers["X-Execution-Id"] for number in range(5)]
@@ -113,11 +126,12 @@ def test_a_disk_that_hung_is_trusted_again(echo: BridgeProcess) -> None:
     assert until(lambda: durable(echo.post("echo", {})) == "disk")
     assert until(lambda: set(known) <= ids(echo))
     assert echo.stop() == 0
+    assert "appender process ended" not in echo.log
 
 
 def test_a_disk_that_fails_loses_nothing_and_doubles_nothing(echo: BridgeProcess) -> None:
     """A failed sync leaves it open what is on the disk: the frames are written again, elsewhere."""
-    echo.program = BAD_DISK + echo.program
+    echo.program = on(BAD_DISK, echo.program)
     echo.start()
     (echo.folder / "fails").touch()
     answers = [echo.post("echo", {"n": number}) for number in range(5)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from bridge_app.plugins import pool
 from bridge_app.plugins.calls import Call, Isolation, Outcome, OutcomeKind, RunnerSettings
 from bridge_app.plugins.registry import PluginState
 from bridge_app.plugins.runner import PluginRunner
@@ -453,6 +454,32 @@ def test_a_reload_drops_no_running_call(tmp_path: Path) -> None:
             (tmp_path / "slow.py").write_text("def handle(event):\n    return 'new'\n")
             assert (await runner.run(Call("slow"))).body in {b'"new"', b""}
             assert (await task).body == b'"slept"'
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'what is this?' >&2; echo >&2; exit 3", "exit code 3 before it was ready and said 'what is this?'"),
+        ("kill -9 $$", "signal 9 before it was ready;"),
+        ("exec sleep 60", "none was ready within 1 s;"),
+    ],
+)
+def test_a_start_that_fails_says_what_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
+    monkeypatch.setattr(pool, "_START_SECONDS", 1.0)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+
+    async def scenario() -> None:
+        with pytest.raises(pool.PoolStartError) as raised:
+            await PluginRunner(settings(tmp_path, python=str(python))).start()
+        assert why in str(raised.value)
+        assert ("within" in str(raised.value)) == ("sleep" in script)
+        assert f"no plugin worker came up with '{python}'" in str(raised.value)
 
     asyncio.run(scenario())
 

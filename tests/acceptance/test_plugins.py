@@ -6,18 +6,25 @@ import asyncio
 import json
 import os
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bridge_process import BridgeProcess
 
-from bridge_app.plugins.calls import Call, Isolation, RunnerSettings
+from bridge_app.plugins import registry
+from bridge_app.plugins.calls import Call, Description, Isolation, RunnerSettings
+from bridge_app.plugins.discovery import discover
+from bridge_app.plugins.registry import PluginRegistry
 from bridge_app.plugins.runner import PluginRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from bridge_app.plugins.calls import Version
+    from bridge_app.plugins.discovery import Listing
 
 KNOWN = """
 import datetime
@@ -247,7 +254,7 @@ def test_the_server_itself_imports_no_plugin(served: BridgeProcess) -> None:
 def test_a_name_is_looked_up_and_never_joined_to_a_path(served: BridgeProcess, name: str) -> None:
     """Sent as raw bytes: a client library would tidy the path."""
     address = (served.client.base_url.host, served.client.base_url.port or 0)
-    headers = "Host: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    headers = "Host: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(f"POST /api/v1/webhook/{name} HTTP/1.1\r\n{headers}".encode())
         answer = connection.makefile("rb").read()
@@ -335,6 +342,17 @@ def test_a_new_file_is_served(served: BridgeProcess) -> None:
     until(lambda: served.post("new", {}).status_code == 200)
 
 
+def test_the_first_call_of_a_new_file_is_served_without_waiting_for_the_poll(bridge: BridgeProcess) -> None:
+    bridge._environment["BRIDGE__PLUGINS__RELOAD_INTERVAL_SECONDS"] = "3600"
+    bridge.start()
+    bridge.plugin("new", answering("new"))
+    assert bridge.post("new", {}).text == '"new"'
+    bridge.plugin("newer", answering("newer"))
+    assert bridge.post("newer", {}).status_code == 404  # the folder was looked at within this second
+    time.sleep(1)
+    assert bridge.post("newer", {}).text == '"newer"'
+
+
 def test_a_renamed_plugin_is_served_under_its_new_name(served: BridgeProcess) -> None:
     plugins = served.folder / "plugins"
     (plugins / "moved.py").rename(plugins / "moved-on.py")
@@ -387,6 +405,99 @@ def outcomes(*calls: str, **settings: Any) -> list[Any]:
             await runner.stop(0)
 
     return asyncio.run(scenario())
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The thread of each look at the folders."""
+    threads: list[str] = []
+
+    def noted(directories: tuple[Path, ...]) -> Listing:
+        threads.append(threading.current_thread().name)
+        return discover(directories)
+
+    monkeypatch.setattr(registry, "discover", noted)
+    return threads
+
+
+async def described(_: Version) -> Description:
+    return Description(methods=("GET",))
+
+
+def test_a_flood_of_unknown_names_looks_at_the_folders_once_a_second(tmp_path: Path, looks: list[str]) -> None:
+    """Who asks while a look is under way waits for it; a name that no plugin can have is not looked for at all."""
+
+    async def scenario() -> None:
+        plugins = PluginRegistry((tmp_path,), describe=described)
+        assert await plugins.find("../new") is None
+        assert looks == []
+        (tmp_path / "new.py").write_text(answering("new"))
+        names = [f"unknown{number}" for number in range(1000)]
+        found = await asyncio.gather(*map(plugins.find, [*names, "new"]))
+        assert [info.name for info in found if info] == ["new"]
+        assert await asyncio.gather(*map(plugins.find, names)) == [None] * 1000
+        assert len(looks) == 1
+        plugins.close()
+
+    asyncio.run(scenario())
+
+
+def test_no_look_at_the_folders_holds_the_event_loop_up(tmp_path: Path, looks: list[str]) -> None:
+    """A thousand files take 80 ms: at the start, at each poll, for a changed file and for an unknown name."""
+
+    async def scenario() -> None:
+        (tmp_path / "one.py").write_text(answering(1))
+        plugins = PluginRegistry((tmp_path,), describe=described)
+        plugins.scan()
+        await plugins.checked(timeout_seconds=5)
+        (tmp_path / "one.py").write_text(answering(22))
+        await asyncio.sleep(0.11)
+        version = await plugins.serving("one")
+        assert version is not None
+        assert b"22" in version.source
+        await plugins.find("unknown")
+        plugins.close()
+
+    asyncio.run(scenario())
+    assert len(looks) == 3
+    assert threading.main_thread().name not in looks
+
+
+def test_looks_that_were_asked_for_while_one_is_under_way_are_one_look_after_it(
+    tmp_path: Path, looks: list[str]
+) -> None:
+    """So each sees what was in the folder when it was asked for."""
+
+    async def scenario() -> None:
+        plugins = PluginRegistry((tmp_path,), describe=described)
+        first = plugins.scan()
+        await asyncio.sleep(0)
+        (tmp_path / "late.py").write_text(answering(1))
+        asked = {plugins.scan() for _ in range(10)}
+        assert len(asked) == 1
+        await asyncio.wait({first, *asked})
+        assert plugins.get("late") is not None
+        assert len(looks) == 2
+        plugins.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_look_that_fails_is_logged_and_the_next_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        plugins = PluginRegistry((tmp_path,), describe=described)
+        (tmp_path / "one.py").write_text(answering(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(registry, "discover", None)
+            await plugins.scan()
+        assert "the plugin folders could not be looked at" in caplog.text
+        await plugins.scan()
+        assert plugins.get("one") is not None
+        plugins.close()
+
+    asyncio.run(scenario())
 
 
 def test_more_files_than_the_queue_has_room_for_are_all_checked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import string
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -131,6 +132,23 @@ def test_a_body_at_the_limit_is_taken_and_one_beyond_is_413(bridge: BridgeProces
     assert problem(send_too_much(bridge, iter([fits, b" "]))) == (413, "payload-too-large")
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("POST /api/v1/webhook/echo", 413), ("POST /api/v1/webhook/nobody", 404), ("PUT /api/v1/executions", 405)],
+)
+def test_an_answer_that_did_not_wait_for_the_body_says_that_the_connection_ends(
+    bridge: BridgeProcess, request_line: str, status: int
+) -> None:
+    address = (bridge.client.base_url.host, bridge.client.base_url.port or 0)
+    with socket.create_connection(address, timeout=10) as connection:
+        head = f"{request_line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LIMIT + 1}\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
+        answer = connection.makefile("rb").read()
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    assert "connection: close" in head.split("\r\n")
+    assert json.loads(body)["status"] == status
+
+
 def test_refused_bodies_leave_no_execution(bridge: BridgeProcess) -> None:
     before = bridge.get("/executions/stats/echo")["realtime"]["ended"]
     send(bridge, b"{")
@@ -191,8 +209,28 @@ def test_an_unknown_route_is_404(bridge: BridgeProcess, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere", "/schema", "/schema/nowhere", "/api/v1/executions/nobody"])
 def test_a_host_header_that_names_no_port_harms_nothing(bridge: BridgeProcess, path: str) -> None:
-    answer = bridge.client.get(path, headers={"Host": "bridge:99999999"})
+    answer = bridge.client.get(path, headers={"Host": "localhost:99999999"})
     assert answer.status_code == (200 if path == "/schema" else 404)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/executions", "/api/latest/executions", "/api/v1/executions/stats", "/api/v1/plugins", "/metrics",
+     "/schema", "/schema/openapi.json", "/schema/viewer/start.js"],
+)  # fmt: skip
+def test_without_a_token_a_host_that_is_no_name_of_this_machine_is_421(bridge: BridgeProcess, path: str) -> None:
+    """A web page that has its own name point to 127.0.0.1 reads nothing."""
+    assert problem(bridge.client.get(path, headers={"Host": "evil.example"})) == (421, "misdirected-request")
+    for host in ("localhost", "[::1]:8001", "192.0.2.7"):
+        assert bridge.client.get(path, headers={"Host": host}).status_code == 200
+    assert bridge.client.delete("/api/v1/executions/cleanup", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_under_any_host_name_webhooks_and_health_are_served(bridge: BridgeProcess, guarded: BridgeProcess) -> None:
+    foreign = {"Host": "hooks.example"}
+    for path in ("/health", "/health/ready", "/health/live", "/api/v1/webhook/echo", "/api/latest/webhook/echo"):
+        assert bridge.client.get(path, headers=foreign).status_code == 200
+    assert guarded.client.get("/api/v1/plugins", headers={**foreign, "Authorization": f"Bearer {TOKEN}"}).is_success
 
 
 @pytest.mark.parametrize("name", ["nobody", "..", "%2e%2e%2fecho", "ECHO", "echo.py", "%00", "a" * 5000])
@@ -223,7 +261,7 @@ def test_a_broken_plugin_is_a_row_with_its_traceback_and_503_on_its_route(bridge
     assert (row["state"], row["methods"], row["loaded_at"]) == ("broken", [], None)
     assert "ModuleNotFoundError: No module named 'no_such_module'" in row["error"]
     answer = send(bridge, b"{}", "broken")
-    assert problem(answer) == (503, "unavailable")
+    assert problem(answer) == (503, "plugin-broken")
     assert int(answer.headers["Retry-After"]) > 0
     assert bridge.get(f"/executions/{answer.headers['X-Execution-Id']}")["status"] == "failed"
 

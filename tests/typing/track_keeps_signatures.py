@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_type
 
 from otel_tracker import track
 from otel_tracker.decorator import Track
-from otel_tracker.tracking import Execution
+from otel_tracker.execution import Execution
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator

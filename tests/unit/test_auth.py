@@ -6,7 +6,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.testing import TestClient
 
-from bridge_app.auth import TokenMiddleware, is_allowed
+from bridge_app.auth import TokenMiddleware, guard, is_allowed, is_own_host
 
 TOKEN = "s3crét"
 
@@ -66,3 +66,43 @@ def test_the_middleware_answers_401_with_a_challenge() -> None:
         authorization = f"Bearer {TOKEN}".encode()
         assert client.get("/metrics", headers=[(b"authorization", authorization)]).text == "hello"
         assert client.get("/metrics", headers=[(b"authorization", authorization)] * 2).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"localhost", b"localhost:8001", b"LOCALHOST:1", b"localhost.", b"127.0.0.1:8001", b"127.0.0.1", b"[::1]:8001",
+     b"[::1]", b"192.0.2.7:80", b"bridge.local:8001", b"Bridge.Local", b"localhost:99999999"],
+)  # fmt: skip
+def test_localhost_addresses_and_the_configured_host_are_own_names(header: bytes) -> None:
+    assert is_own_host(header, host="bridge.local")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"evil.example", b"evil.example:8001", b"localhost.evil.example", b"127.0.0.1.evil.example", b"1.2.3", b"0x7f.1",
+     b"localhost@evil.example", b"", b":8001", b"localhost:x", b"[evil.example]", b"127.0.0.1:80:80", b"\xff",
+     b"localhost evil", b"127.0.0.1, evil.example"],
+)  # fmt: skip
+def test_any_other_name_is_foreign(header: bytes) -> None:
+    assert not is_own_host(header, host="127.0.0.1")
+
+
+def test_without_a_token_a_foreign_host_is_421_but_for_what_is_open() -> None:
+    app = guard(Litestar([hello], logging_config=None), token=None, host="127.0.0.1")
+    with TestClient(app, base_url="http://evil.example:8001") as client:
+        refused = client.get("/metrics")
+        assert refused.status_code == 421
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"] == "/problems/misdirected-request"
+        assert refused.json()["detail"].startswith("Host is 'evil.example:8001': without auth.token only localhost,")
+        assert client.get("/health").text == "hello"
+        assert client.get("/metrics", headers={"Host": "localhost:8001"}).text == "hello"
+        twice = [(b"host", b"localhost"), (b"host", b"evil.example")]
+        assert client.get("/metrics", headers=twice).status_code == 421
+
+
+def test_with_a_token_any_host_name_is_served() -> None:
+    app = guard(Litestar([hello], logging_config=None), token="t", host="127.0.0.1")
+    with TestClient(app, base_url="http://bridge.example") as client:
+        assert client.get("/metrics", headers={"Authorization": "Bearer t"}).text == "hello"
+        assert client.get("/metrics").status_code == 401

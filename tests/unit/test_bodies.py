@@ -34,6 +34,31 @@ def test_what_is_not_json_is_a_body_error(body: bytes) -> None:
         parse(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "half"),
+    [
+        (rb'{"a":"\ud800"}', r"\ud800 alone (byte 6)"),
+        (rb'["\uD83D\ude00\uDE00"]', r"\uDE00 alone (byte 14)"),
+        (rb'"\ud800\ud83d\ude00"', r"\ud800 alone (byte 1)"),
+        (rb'"\\\udfff"', r"\udfff alone (byte 3)"),
+        (b'\xef\xbb\xbf"\\ud800"', r"\ud800 alone (byte 4)"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named_with_what_to_do(body: bytes, half: str) -> None:
+    with pytest.raises(BodyError) as raised:
+        parse(body)
+    assert str(raised.value) == (
+        f"The JSON body holds {half}: it is half of a UTF-16 surrogate pair, no character. "
+        r"Send both halves, such as \ud83d\ude00, or \ufffd in its place."
+    )
+
+
+@pytest.mark.parametrize("body", [rb'"\ud83d', rb'"\ud83d\ude', rb'["\\ud800", "\ud83d\ude00"', rb"{"])
+def test_a_body_that_was_cut_is_not_called_half_a_pair(body: bytes) -> None:
+    with pytest.raises(BodyError, match="truncated"):
+        parse(body)
+
+
 def test_a_byte_order_mark_is_ignored() -> None:
     assert parse(b"\xef\xbb\xbf[1]").data == [1]
 

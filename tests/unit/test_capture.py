@@ -150,6 +150,8 @@ def test_json_bytes_are_kept_as_spelled() -> None:
     [
         (b'{"a":{"token":"x"},"a":1}', '{"a":1}'),
         (b'{"token":"x"}', '{"token":"[redacted]"}'),
+        (b'{"a":{"token":"x"},"a":"\\u003a\\u003a"}', '{"a":"::"}'),
+        (b'{"a":"{\\"token\\":1}"}', '{"a":"{\\"token\\":\\"[redacted]\\"}"}'),
         (b'{"a":"\\u0000"}', '{"a":"\ufffd"}'),
         (b'{"u":"http:\\/\\/a:b@h"}', '{"u":"http://a:[redacted]@h"}'),
     ],

@@ -10,8 +10,10 @@ import pytest
 from opentelemetry.trace import get_current_span
 
 from otel_tracker import ExecutionRecord, Status, track
+from otel_tracker.capture import CaptureSettings
+from otel_tracker.execution import Failure
 from otel_tracker.testing import BEGIN, SECOND, record_executions
-from otel_tracker.tracking import CaptureSettings, Failure, _global_tracker, get_tracker, set_tracker
+from otel_tracker.tracking import _global_tracker, get_tracker, set_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
