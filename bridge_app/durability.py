@@ -51,6 +51,7 @@ class DurableAnswers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._ending: list[_Ending] = []
+        self._futures: list[asyncio.Future[None]] = []  # the group's, apart: all that its timer holds
         self._flush: asyncio.Handle | None = None
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._relief: asyncio.Future[None] | None = None
@@ -72,8 +73,11 @@ class DurableAnswers:
             end()
             return "none"
         ending = _Ending(end, receipt, loop.create_future())
+        if not self._ending:
+            self._futures = []
+            loop.call_later(DURABLE_WITHIN_SECONDS, self._expire, self._futures)
         self._ending.append(ending)
-        timer = loop.call_later(DURABLE_WITHIN_SECONDS, ending.future.cancel)
+        self._futures.append(ending.future)
         if self._young() - len(self._ending) <= OTHERS:
             self._flush_soon(loop)
         elif self._flush is None:
@@ -81,7 +85,6 @@ class DurableAnswers:
         # Cancelled by the timer or by a stopping server, the wait is over; the answer is ready, and still sent.
         with contextlib.suppress(asyncio.CancelledError):
             await ending.future
-        timer.cancel()
         if ending.future.cancelled() and ending in self._ending:
             self.flush()
         return await self._reached(receipt.sequence, wanted=wanted)
@@ -98,6 +101,12 @@ class DurableAnswers:
                 failsafe.caught("durability.end", error)
         self._waiting.extend((ending.receipt.sequence or 0, ending.future) for ending in group)
         self._release()  # the commit may have come already
+
+    @staticmethod
+    def _expire(group: list[asyncio.Future[None]]) -> None:
+        """Whatever became of a group by now, its answers wait no longer."""
+        for future in group:
+            future.cancel()
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._flush is not None:

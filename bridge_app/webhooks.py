@@ -118,7 +118,8 @@ class Bridge:
         response = _answer(delivery, outcome)
         response.headers["X-Execution-Durable"] = "none"
         if execution and execution.id:
-            end = partial(self._close, execution, delivery, outcome, status_code=response.status_code or 200)
+            status_code = int(response.status_code or HTTPStatus.OK)  # a plain number: other types cost a span more
+            end = partial(self._close, execution, delivery, outcome, status_code=status_code)
             await self._finish(response, execution, end, receipt)
         return response
 
