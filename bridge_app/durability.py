@@ -73,8 +73,7 @@ class DurableAnswers:
             end()
             return "none"
         ending = _Ending(end, receipt, loop.create_future())
-        if not self._ending:
-            self._futures = []
+        if not self._futures:
             loop.call_later(DURABLE_WITHIN_SECONDS, self._expire, self._futures)
         self._ending.append(ending)
         self._futures.append(ending.future)
@@ -93,7 +92,7 @@ class DurableAnswers:
         """End what is collected, now."""
         if self._flush is not None:
             self._flush.cancel()
-        group, self._ending, self._flush = self._ending, [], None
+        group, self._ending, self._futures, self._flush = self._ending, [], [], None
         for ending in group:
             try:
                 ending.end()
@@ -102,9 +101,10 @@ class DurableAnswers:
         self._waiting.extend((ending.receipt.sequence or 0, ending.future) for ending in group)
         self._release()  # the commit may have come already
 
-    @staticmethod
-    def _expire(group: list[asyncio.Future[None]]) -> None:
+    def _expire(self, group: list[asyncio.Future[None]]) -> None:
         """Whatever became of a group by now, its answers wait no longer."""
+        if group is self._futures:  # it was never flushed
+            self._futures, self._flush = [], None
         for future in group:
             future.cancel()
 

@@ -16,7 +16,9 @@ import httpx
 import pytest
 from fault_sweep import Fault, Watch, functions, name_of, planted
 
+import bridge_app.history
 import exporters.drain
+import exporters.lane
 from bridge_app.app import Application
 from bridge_app.config import Config, PluginsConfig, SqliteConfig, StorageConfig
 from exporters.drain import Drain
@@ -224,6 +226,13 @@ class Sweep:
     def _note(self, fault: Fault, name: str) -> None:
         if fault.struck.is_set():
             self.failed.add(name)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a fault cost is mended within moments, not within a second."""
+    monkeypatch.setattr(bridge_app.history, "_KEEP_SECONDS", 0.02)
+    monkeypatch.setattr(exporters.lane, "_STUCK_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)
