@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import uuid_utils
 from litestar import Litestar, Router
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otel_tracker.provider import Configured
 
 logger = logging.getLogger("bridge_app.app")
+_DRAIN_STARTS_WITHIN_SECONDS: Final = 2.0
 
 
 class Application:
@@ -125,6 +126,8 @@ class Application:
             self._cleanup.start()
             logger.info("Execution cleanup worker started")
         await self.runner.start()
+        if self.history:
+            await asyncio.to_thread(self.history.wait_for_drain, _DRAIN_STARTS_WITHIN_SECONDS)
         # What start-up made stays for good; scanning it again and again costs tails of tens of milliseconds.
         gc.collect()
         gc.freeze()

@@ -78,6 +78,7 @@ class History:
         self._lane: Lane | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
+        self._drain_spoke = threading.Event()
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="storage-keeper", daemon=True)
 
@@ -203,7 +204,13 @@ class History:
             self._store = self._open_store()
             logger.info("Execution storage initialized successfully")
 
+    def wait_for_drain(self, timeout_seconds: float) -> None:
+        """Until the drain process works, or says why not: what comes then is listed within moments."""
+        if self._spool is not self._absent:
+            self._drain_spoke.wait(timeout_seconds)
+
     def _on_report(self, report: DrainReport) -> None:
+        self._drain_spoke.set()
         before, self.drain = self.drain, report
         for instance_id, interrupted in report.taken_in:
             logger.info("Took in the spool of %s: %d executions were interrupted", instance_id, interrupted)

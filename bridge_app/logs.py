@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from bridge_app.config import LoggingConfig
+    from bridge_app.config_sections import LoggingConfig
 
 OWN_LOGGERS = ("bridge_app", "exporters", "otel_tracker")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

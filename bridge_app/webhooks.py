@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from litestar import Request, Response, route
 from litestar.datastructures import State
 from litestar.params import FromPath
@@ -19,20 +18,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from bridge_app.bodies import BodyKind, Parsed, headers_as_dict, parse_body, parse_query
-from bridge_app.plugins.calls import Call, Isolation, Outcome, OutcomeKind
-from bridge_app.problem_handlers import problem_response
-from bridge_app.problems import (
-    PLUGIN_BROKEN,
-    PLUGIN_FAILED,
-    NotFoundError,
-    UnavailableError,
-    problem_type_for_status,
-)
+from bridge_app.bodies import BodyKind, parse_query
+from bridge_app.deliveries import Delivery
+from bridge_app.outcomes import OUTLIVED_THE_GRACE, UNTOLD, answer_of, captured_output, failure_of
+from bridge_app.plugins.calls import Isolation, OutcomeKind
+from bridge_app.problems import NotFoundError, UnavailableError
 from otel_tracker import conventions as names
 from otel_tracker.capture import NOTHING, Captured, capture, capture_json
-from otel_tracker.classification import classify_names
-from otel_tracker.execution import Execution, Failure
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import Status
 from otel_tracker.redaction import REDACTED
@@ -41,47 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge_app.history import History
+    from bridge_app.plugins.calls import Call, Outcome
     from bridge_app.plugins.runner import PluginRunner
     from exporters.spooled import Receipt
+    from otel_tracker.execution import Execution, Failure
     from otel_tracker.tracking import Tracker
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ROUTE: Final = "/api/v1/webhook/{plugin}"
-_DELIVERY_HEADERS: Final = (
-    "webhook-id",
-    "svix-id",
-    "x-github-delivery",
-    "idempotency-key",
-    "x-gitlab-event-uuid",
-    "x-shopify-webhook-id",
-    "request-id",
-)
-_NO_RETURN_CONTENT: Final = b"null"
-_LATER: Final = {"Retry-After": "5"}
-_OUTLIVED_THE_GRACE: Final = Outcome(
-    OutcomeKind.CANCELED, error="the bridge stopped before the plugin was done", error_type="interrupted"
-)
-_UNTOLD: Final = Failure(status=Status.FAILED, error_type="unknown_error", message="why it failed could not be kept")
 _trace_context: Final = TraceContextTextMapPropagator()
-
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP call that came in, read."""
-
-    plugin: str
-    method: str
-    path: str
-    scheme: str
-    headers: dict[str, str]
-    query: dict[str, Any]
-    body: bytes
-    parsed: Parsed
-    remote_ip: str
-
-    @property
-    def delivery_id(self) -> str:
-        """The sender's own id of it, where a known header gives one."""
-        return next((self.headers[name] for name in _DELIVERY_HEADERS if name in self.headers), "")
 
 
 class Bridge:
@@ -114,8 +74,8 @@ class Bridge:
                 if execution and execution.id:
                     self._close(execution, delivery, None, status_code=499, error=error)
                 raise
-            outcome = _OUTLIVED_THE_GRACE  # the server cancels what is left: that has an answer and a record too
-        response = _answer(delivery, outcome)
+            outcome = OUTLIVED_THE_GRACE  # the server cancels what is left: that has an answer and a record too
+        response = answer_of(outcome, plugin=delivery.plugin)
         response.headers["X-Execution-Durable"] = "none"
         if execution and execution.id:
             status_code = int(response.status_code or HTTPStatus.OK)  # a plain number: other types cost a span more
@@ -222,33 +182,16 @@ class Bridge:
             if outcome.logs:
                 attributes[names.LOGS] = outcome.logs
             if outcome.body and self._tracker and self._tracker.settings.track_output:
-                execution.set_captured_output(_captured_output(outcome.body, self._tracker))
-            return _failure(outcome)
+                execution.set_captured_output(captured_output(outcome.body, tracker=self._tracker))
+            return failure_of(outcome)
         except BaseException as problem:  # noqa: BLE001 - a record without its output is better than none
             failsafe.caught("webhook.outcome", problem)
-            return None if outcome.kind is OutcomeKind.COMPLETED else _UNTOLD
-
-
-def _captured_output(body: bytes, tracker: Tracker) -> Captured:
-    try:
-        parsed = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
-        return capture(body, max_bytes=tracker.settings.max_output_size, redactor=tracker.redactor)
-    return capture_json(body, parsed, max_bytes=tracker.settings.max_output_size, redactor=tracker.redactor)
+            return None if outcome.kind is OutcomeKind.COMPLETED else UNTOLD
 
 
 def _call(delivery: Delivery, execution: Execution | None) -> Call:
-    return Call(
-        plugin=delivery.plugin,
-        method=delivery.method,
-        data=delivery.parsed.data,
-        headers=dict(delivery.headers),  # a plugin in a thread may change its own, and the record keeps what came
-        query=delivery.query,
-        path=delivery.path,
-        body=delivery.body,
-        delivery_id=delivery.delivery_id,
-        execution_id=execution.id if execution else "",
-        traceparent=_traceparent(execution) if execution else "",
+    return delivery.call(
+        execution_id=execution.id if execution else "", traceparent=_traceparent(execution) if execution else ""
     )
 
 
@@ -264,58 +207,6 @@ def _traceparent(execution: Execution) -> str:
         return ""
 
 
-def _failure(outcome: Outcome) -> Failure | None:
-    match outcome.kind:
-        case OutcomeKind.COMPLETED:
-            return None
-        case OutcomeKind.TIMEOUT:
-            status = Status.TIMEOUT
-        case OutcomeKind.CANCELED:
-            status = Status.FAILED if outcome.error_type == "interrupted" else Status.CANCELED
-        case (
-            OutcomeKind.FAILED
-            | OutcomeKind.UNAVAILABLE
-            | OutcomeKind.NOT_ALLOWED
-            | OutcomeKind.NOT_FOUND
-            | OutcomeKind.OVERLOADED
-        ):
-            status = Status.FAILED
-        case _:
-            assert_never(outcome.kind)
-    error_type = outcome.error_type or classify_names(outcome.error_type_chain, outcome.error)
-    if error_type == "timeout":
-        status = Status.TIMEOUT
-    return Failure(status=status, error_type=error_type, message=outcome.error, traceback=outcome.traceback)
-
-
-def _answer(delivery: Delivery, outcome: Outcome) -> Response[bytes]:
-    headers = {}
-    match outcome.kind:
-        case OutcomeKind.COMPLETED:
-            return Response(
-                outcome.body or _NO_RETURN_CONTENT, media_type="application/json", status_code=HTTPStatus.OK
-            )
-        case OutcomeKind.TIMEOUT:
-            kind = problem_type_for_status(504)
-        case OutcomeKind.NOT_FOUND:
-            kind = problem_type_for_status(404)
-        case OutcomeKind.UNAVAILABLE:
-            kind, headers = PLUGIN_BROKEN, _LATER
-        case OutcomeKind.CANCELED | OutcomeKind.OVERLOADED:
-            kind, headers = problem_type_for_status(503), _LATER
-        case OutcomeKind.NOT_ALLOWED:
-            kind, headers = problem_type_for_status(405), {"Allow": ", ".join(outcome.allowed) or "POST"}
-        case OutcomeKind.FAILED if outcome.error_type == "unknown_error":
-            kind = problem_type_for_status(500)  # the runner's own fault: of a plugin's, it does not say the type
-        case OutcomeKind.FAILED:
-            kind = PLUGIN_FAILED
-        case _:
-            assert_never(outcome.kind)
-    error_type = outcome.error_type or classify_names(outcome.error_type_chain, outcome.error)
-    detail = f"Plugin {delivery.plugin!r}: {outcome.error}"
-    return problem_response(kind, detail=detail, headers=headers, extra={"error_type": error_type})
-
-
 @route("/webhook/{plugin:str}", http_method=METHODS, summary="Run a plugin", tags=["webhooks"])
 async def receive(plugin: FromPath[str], request: Request[Any, Any, State], state: State) -> Response[bytes]:
     """Run the plugin with the body (or the query) as its data, and answer with its result as JSON."""
@@ -328,25 +219,10 @@ async def receive(plugin: FromPath[str], request: Request[Any, Any, State], stat
         bridge.reject("unknown_plugin")
         raise NotFoundError(f"There is no plugin {plugin!r}. GET /api/v1/plugins lists those there are.")
     body = await request.body()
-    scope = request.scope
-    headers = headers_as_dict(scope["headers"])
-    query = parse_query(scope["query_string"])
+    query = parse_query(request.scope["query_string"])
     try:
-        parsed = parse_body(body, content_type=headers.get("content-type", ""), query=query)
+        delivery = Delivery.from_scope(request.scope, plugin=plugin, query=query, body=body)
     except Exception:
         bridge.reject("body")
         raise
-    client = scope["client"]
-    return await bridge.handle(
-        Delivery(
-            plugin=plugin,
-            method=str(scope["method"]),
-            path=scope["path"],
-            scheme=scope["scheme"],
-            headers=headers,
-            query=dict(query),
-            body=body,
-            parsed=parsed,
-            remote_ip=client[0] if client else "",
-        )
-    )
+    return await bridge.handle(delivery)

@@ -96,6 +96,8 @@ class DrainProcess:
                 process.stdin.flush()
             self._begun.set()
             for line in process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # it died at it
                 heard = True
                 self._on_report(msgspec.json.decode(line, type=DrainReport))
         if not self._stopping.is_set():

@@ -76,11 +76,11 @@ class DrainWorker:
             pause = _KEEP_SECONDS
             try:
                 store = self._store or self._open()
+                self._why = ""
                 if time.monotonic() >= adopt_at:
                     adopt_at = time.monotonic() + _ADOPT_SECONDS
                     if self._adopt(store) == _ADOPT_AT_ONCE:
                         adopt_at, pause = 0.0, 0.05  # there are more
-                self._why = ""
             except StorageError as error:
                 self._why = str(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
@@ -148,7 +148,10 @@ class DrainWorker:
 def main() -> None:
     """Serve the parent that started this process; it ends when the parent's end of the pipe does."""
     parent = os.getppid()
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=DrainSettings)
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        return  # the parent ended before it had said what to do
+    settings = msgspec.json.decode(line, type=DrainSettings)
     worker = DrainWorker(settings, report=_write_line)
     worker.start()
     threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import opentelemetry.sdk.trace
 
+import bridge_app.outcomes
 import bridge_app.webhooks
 import exporters
 import otel_tracker
@@ -31,9 +32,12 @@ _TRACKING = (
     str(_WEBHOOKS.with_name("realtime.py")),
     str(Path(opentelemetry.sdk.trace.__file__).parents[2]),
 )
-_STEPS = {"Bridge._open", "Bridge._captured_input", "Bridge._told", "_captured_output", "_failure"}
-"""What of the webhook's own module is tracking; `_close`, `_keep_headers` and `_traceparent` are guards around it."""
-_ANSWER = bridge_app.webhooks._answer.__code__
+_STEPS = {
+    str(_WEBHOOKS): {"Bridge._open", "Bridge._captured_input", "Bridge._told"},
+    bridge_app.outcomes.__file__: {"captured_output", "failure_of"},
+}
+"""What of the webhook's own modules is tracking; `_close`, `_keep_headers` and `_traceparent` are guards around it."""
+_ANSWER = bridge_app.outcomes.answer_of.__code__
 """A problem document says the error type too: what is called for that is the answer, not tracking."""
 
 _COPY = "a copy that fault_sweep made"
@@ -67,8 +71,8 @@ class Watch:
 
 
 def _is_tracking(code: CodeType) -> bool:
-    if code.co_filename == str(_WEBHOOKS):
-        return code.co_qualname in _STEPS
+    if code.co_filename in _STEPS:
+        return code.co_qualname in _STEPS[code.co_filename]
     return code.co_filename.startswith(_TRACKING)
 
 

@@ -20,7 +20,8 @@ from bridge_app.server import serve as serve_app
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bridge_app.config import Config, ServerConfig
+    from bridge_app.config import Config
+    from bridge_app.config_sections import ServerConfig
 
 logger = logging.getLogger("bridge_app.server")
 

@@ -20,7 +20,8 @@ import bridge_app.history
 import exporters.drain
 import exporters.lane
 from bridge_app.app import Application
-from bridge_app.config import Config, PluginsConfig, SqliteConfig, StorageConfig
+from bridge_app.config import Config
+from bridge_app.config_sections import PluginsConfig, SqliteConfig, StorageConfig
 from exporters.drain import Drain
 from exporters.lane import Lane
 from exporters.spool import Spool
@@ -83,6 +84,9 @@ IN_REQUEST = {
     "bridge_app.durability.DurableAnswers.keep",
     "bridge_app.durability.DurableAnswers.flush",
     "bridge_app.webhooks.Bridge._open",
+    "bridge_app.webhooks.Bridge._told",
+    "bridge_app.outcomes.captured_output",
+    "bridge_app.outcomes.failure_of",
     "otel_tracker.spans.ExecutionSpan.end",
 }
 

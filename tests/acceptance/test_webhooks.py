@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bridge_process import BridgeProcess
 
-from bridge_app.bodies import BodyKind, Parsed
+from bridge_app.outcomes import answer_of
 from bridge_app.plugins.calls import Outcome, OutcomeKind
-from bridge_app.webhooks import Delivery, _answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,9 +169,5 @@ def test_a_failure_of_the_plugin_has_a_kind_of_its_own(
     ids=lambda value: value.kind.value if isinstance(value, Outcome) else "",
 )
 def test_each_way_not_to_answer_has_its_kind(outcome: Outcome, status: int, kind: str) -> None:
-    delivery = Delivery(
-        plugin="shop", method="POST", path="", scheme="http", headers={}, query={}, body=b"",
-        parsed=Parsed(None, BodyKind.EMPTY), remote_ip="",
-    )  # fmt: skip
-    answer = _answer(delivery, outcome)
+    answer = answer_of(outcome, plugin="shop")
     assert (answer.status_code, json.loads(answer.content)["type"]) == (status, f"/problems/{kind}")
