@@ -18,12 +18,10 @@ import os
 import socket
 import struct
 import sys
-import time
 
 MAX_PACKET = 160 << 10
 NUMBER = struct.Struct("<Q")
 REPLY = struct.Struct("<QI")
-_CHECK_EVERY_SECONDS = 0.1
 
 
 class _File:
@@ -32,21 +30,14 @@ class _File:
     def __init__(self, descriptor: int, path: bytes) -> None:
         self.descriptor = descriptor
         self._path = path
-        self._check_at = 0.0
 
     def append(self, data: memoryview) -> None:
         """Write every byte, or raise OSError: on a filling disk less is taken than asked, without an error."""
         while data:
             data = data[os.write(self.descriptor, data) :]
-        self._check_place()
-
-    def _check_place(self) -> None:
-        """Writes into a file that somebody deleted or moved away succeed, and nobody would find them."""
-        now = time.monotonic()
-        if now >= self._check_at:
-            self._check_at = now + _CHECK_EVERY_SECONDS
-            if not os.path.samestat(os.fstat(self.descriptor), os.stat(self._path)):  # noqa: PTH116 - starts faster without
-                raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
+        # Writes into a file that somebody deleted or moved away succeed, and nobody would find them.
+        if not os.path.samestat(os.fstat(self.descriptor), os.stat(self._path)):  # noqa: PTH116 - starts faster without
+            raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
 
 
 def main() -> None:

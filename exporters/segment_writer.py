@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from exporters.segments import HEADER_BYTES, Segment, create_segment, encode, write_all
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from exporters.spool_directory import SpoolDirectory
-
-_CHECK_EVERY_SECONDS: Final = 0.1
 
 
 class SegmentWriter:
@@ -29,7 +26,6 @@ class SegmentWriter:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._sync = sync
-        self._check_at = 0.0
         self.last: Segment | None = None
         """What was written to last; still known when it was left."""
         self._segment: Segment | None = None
@@ -94,14 +90,7 @@ class SegmentWriter:
                 os.close(descriptor)
 
     def _check_place(self, segment: Segment) -> None:
-        """Writes into a file that somebody deleted or moved away succeed, and nobody would find them.
-
-        Looked at ten times a second: a system call here costs a turn at the interpreter lock.
-        """
-        now = time.monotonic()
-        if now < self._check_at:
-            return
-        self._check_at = now + _CHECK_EVERY_SECONDS
+        """Writes into a file that somebody deleted or moved away succeed, and nobody would find them."""
         if not os.path.samestat(os.fstat(self._descriptor), os.stat(segment.path)):  # noqa: PTH116 - half the time
             raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(segment.path))
 

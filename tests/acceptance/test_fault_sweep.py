@@ -52,7 +52,8 @@ IN_DRAIN = {
     "exporters.spool_reader.SpoolReader.commit",
 }
 IN_WRITER = {
-    "exporters.spool.Spool._write_group",
+    "exporters.spool_writer.SpoolWriter._write_group",
+    "exporters.spool_queue.SpoolQueue.settle",
     "exporters.segments.encode",
     "exporters.segments.write_all",
     "exporters.segment_writer.SegmentWriter.sync",
@@ -72,8 +73,11 @@ IN_REQUEST = {
     "exporters.sql.ExecutionRecordExporter.encode",
     "exporters.unsettled.Unsettled.add",
     "exporters.spool.Spool.append",
+    "exporters.spool_queue.SpoolQueue.append",
     "exporters.spool.Spool.lend",
+    "exporters.spool_queue.SpoolQueue.lend",
     "exporters.spool.Spool.repay",
+    "exporters.spool_queue.SpoolQueue.repay",
     "exporters.lane.Lane.ask",
     "exporters.lane.Lane._push",
     "exporters.lane.Lane._receive",

@@ -61,13 +61,13 @@ class Bench:
         return before == self._looked
 
     def _count_groups(self) -> None:
-        write = self.spool._file.write
+        write = self.spool._writer._file.write
 
         def counting(group: list[bytes]) -> int:
             self._groups += 1
             return write(group)
 
-        self.spool._file.write = counting  # type: ignore[method-assign]
+        self.spool._writer._file.write = counting  # type: ignore[method-assign]
 
     def frames(self) -> list[bytes]:
         reader = self.spool.reader()
@@ -194,9 +194,19 @@ def test_a_segment_that_somebody_deletes_is_noticed(bench: Bench) -> None:
     (segment,) = (bench.spool._directory.path).glob("*.seg")
     assert bench.keep(b"before")
     segment.unlink()
-    time.sleep(0.11)  # it is looked at ten times a second
     assert bench.keep(b"after")
     assert bench.frames() == [b"after"]
+
+
+def test_a_reply_that_comes_after_its_loan_was_taken_back_counts_for_nothing(bench: Bench) -> None:
+    bench.signal(signal.SIGSTOP)
+    assert not bench.keep(b"a", b"b", timeout_seconds=0.2)
+    bench.spool.recall()
+    assert bench.spool.flush(timeout_seconds=10)
+    bench.signal(signal.SIGCONT)
+    assert bench.keep(b"c")
+    assert bench.spool.synced == bench.spool.written == 4
+    assert bench.frames()[-3:] == [b"a", b"b", b"c"]
 
 
 def test_the_appender_ends_with_its_program(bench: Bench) -> None:

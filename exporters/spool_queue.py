@@ -1,0 +1,329 @@
+"""SpoolQueue: the frames a spool has accepted and not yet made safe, and the count of all that it ever took.
+
+In: frames, from any thread. Out: the same frames to whoever writes them (the writer's thread, a lane, a stand-in), and
+how far they got. One lock guards it all. It is held for moments, never during a write or a sync; of the other locks
+only a stand-in's may be held when it is taken. Never touches a segment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from exporters.delivery_marks import DeliveryMarks
+from exporters.loans import Loan
+from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES
+from exporters.shift import Shift
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    from exporters.loans import TakesLoans
+    from exporters.rare_log import RareLog
+    from exporters.segments import Segment
+    from exporters.spool_cursor import Cursor
+    from exporters.spool_directory import SpoolDirectory
+    from exporters.stand_in import StandIn
+
+MAX_QUEUED_BYTES: Final = 64 << 20
+_LOAN_SECONDS: Final = 1.0
+
+
+class SpoolQueue:
+    """Numbers frames 1, 2, 3 …; `capacity` is what may wait in memory and on disk together, in bytes."""
+
+    def __init__(self, directory: SpoolDirectory, *, capacity: int, stand_in: StandIn, log: RareLog) -> None:
+        self.log = log
+        self.sequence = 0
+        """The number of the last frame accepted."""
+        self.settled = 0
+        """Every frame up to this number is as safe as it gets."""
+        self.trouble: str | None = None
+        """Why the writer does not get on, as a reason of refusals; set by the writer."""
+        self.closing = threading.Event()
+        self.give_up_at = float("inf")
+        """When a closing writer stops trying, by the monotonic clock."""
+        self._directory = directory
+        self._capacity = capacity
+        self._stand_in = stand_in
+        self._lock = threading.RLock()  # re-entrant: a collected object's __del__ may append inside an append
+        self._progressed = threading.Condition(self._lock)
+        self._waiters = 0
+        self._shift = Shift()
+        self._marks = DeliveryMarks()
+        self._closed_reason: str | None = None
+        self._gave_up = False
+        self._queue: list[bytes] = []
+        self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
+        self._queued_bytes = 0
+        self._written = 0
+        self._dropped: dict[str, int] = {}
+        self._callbacks: list[Callable[[int], None]] = []
+        self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
+
+    # --- any thread
+
+    def append(self, frame: bytes) -> int | None:
+        """See `Spool.append`."""
+        size = len(frame) + HEADER_BYTES
+        with self._lock:
+            if not self._has_room(size):
+                self._directory.refresh()  # the drain may have made room meanwhile
+                if not self._has_room(size):
+                    self._drop(1, self._refusal(size))
+                    return None
+            self._queued_bytes += size
+            self._queue.append(frame)
+            self.sequence += 1
+            self._shift.start_work()
+            return self.sequence
+
+    @property
+    def written(self) -> int:
+        """Every frame up to this number reached its file."""
+        loan = self._shift.loan
+        if loan is not None and loan.wrote():
+            return max(self._written, self.settled + len(loan.frames))
+        return self._written
+
+    def on_progress(self, callback: Callable[[int], None]) -> None:
+        """Have `callback(settled)` called by whoever settles."""
+        with self._lock:
+            self._callbacks.append(callback)
+
+    def wait(self, seq: int, *, timeout_seconds: float, synced: bool, is_manned: Callable[[], bool]) -> bool:
+        """Block until frame `seq` got so far; False after the timeout, or when nobody `is_manned` to do it any more."""
+
+        def has_come() -> bool:
+            return (self.settled if synced else self._written) >= seq
+
+        with self._lock:
+            self._await(lambda: has_come() or self._is_over() or not is_manned(), timeout_seconds)
+            return has_come()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames lost, by reason."""
+        with self._lock:
+            return dict(self._dropped)
+
+    @property
+    def unsettled(self) -> tuple[int, int]:
+        """Frames and bytes that are not settled, nor given up."""
+        with self._lock:
+            return (0, 0) if self._gave_up else (self.sequence - self.settled, self._queued_bytes)
+
+    def delivered(self, cursor: Cursor) -> int:
+        """See `DeliveryMarks.delivered`."""
+        with self._lock:
+            return self._marks.delivered(cursor)
+
+    def close(self, *, timeout_seconds: float) -> bool:
+        """Take no more, and have the writer do what is left, a loan included; False when it was closed before."""
+        with self._lock:
+            if self._closed_reason is not None:
+                return False
+            self._closed_reason = "closed"
+            self.give_up_at = time.monotonic() + timeout_seconds
+            self.closing.set()
+            loan = self._shift.loan
+            if loan is not None:
+                self._await(lambda: self._shift.loan is None, min(timeout_seconds, _LOAN_SECONDS))
+                self.take_back(loan)
+            self._shift.wake_writer()
+            return True
+
+    def disown(self) -> None:
+        """In a forked child, where the lock may have been held."""
+        self._lock = threading.RLock()
+        self._progressed = threading.Condition(self._lock)
+        self._closed_reason = "forked"
+        self._shift.disown()
+        self._queue, self._returned = [], []
+
+    # --- who works in the writer's place: see `Lends` and `MayHang`
+
+    def use_lane(self, lane: TakesLoans) -> None:
+        """From now on everyday work is asked of the lane."""
+        self._shift.lane = lane
+
+    def lend(self, *, max_bytes: int, place_for: Callable[[int], tuple[Segment, int] | None]) -> Loan | None:
+        """What is queued, if it is of so many bytes and there is a `place_for` them; else the writer is woken."""
+        with self._lock:
+            if not self._shift.is_free or not self._queue:
+                return None
+            size = self._queued_bytes
+            is_usual = size <= max_bytes and not self._stand_in.has_written and self._closed_reason is None
+            place = place_for(size) if is_usual and not self._returned else None
+            if place is None:
+                self._shift.wake_writer()
+                return None
+            frames, self._queue = self._queue, []
+            loan = self._shift.loan = Loan(frames, size, *place)
+            return loan
+
+    def repay(self, loan: Loan) -> None:
+        """A loan is in its segment, as safe as it gets."""
+        with self._lock:
+            if self._shift.loan is not loan:
+                return  # it was taken back, and is written again
+            self._directory.grow(loan.segment, size=loan.size, frames=len(loan.frames))
+            self.settle(len(loan.frames), size=loan.size, segment=loan.segment)
+        self.tell()
+        with self._lock:
+            if self._stand_in.has_written or self._closed_reason is not None:
+                self._shift.wake_writer()
+            elif self._queue:
+                self._shift.start_work()
+
+    def take_back(self, loan: Loan) -> None:
+        """The writer writes it again, elsewhere."""
+        with self._lock:
+            if self._shift.loan is loan:
+                self._shift.loan = None
+                self._returned.extend(loan.frames)
+                self._shift.wake_writer()
+
+    def recall(self) -> None:
+        """The writer does whatever there is to do, a loan included."""
+        with self._lock:
+            if self._shift.loan is not None:
+                self.take_back(self._shift.loan)
+            elif self._queue:
+                self._shift.wake_writer()
+
+    def take_hung(self, fits: Callable[[list[bytes]], bool]) -> list[bytes]:
+        """What is queued, if whoever writes is in a sync and it `fits`; else nothing."""
+        with self._lock:
+            loan = self._shift.loan
+            is_in_sync = self._syncs_all or (loan is not None and loan.wrote())
+            if not (self._queue and is_in_sync and fits(self._queue)):
+                return []
+            self._written = self.written
+            frames, self._queue = self._queue, []
+            return frames
+
+    def put_back(self, frames: list[bytes]) -> None:
+        """Queue again what was taken, before what came since."""
+        with self._lock:
+            self._queue[:0] = frames
+            self._shift.start_work()  # where the hang is over already
+
+    def note_written(self, count: int) -> None:
+        """So many more frames are in a file."""
+        with self._lock:
+            self._written += count
+            self._progressed.notify_all()
+            self._shift.wake_writer()  # where the hang is over already: they are to be synced
+
+    # --- the writer
+
+    def move_returned(self, pending: deque[bytes]) -> bool:
+        """Move to `pending` what was lent and taken back; whether there was any."""
+        if not self._returned:
+            return False
+        with self._lock:
+            pending.extend(self._returned)
+            self._returned.clear()
+            return True
+
+    def move(self, pending: deque[bytes]) -> bool:
+        """Move all that is queued to `pending`, or wait for a call; False when closed and done."""
+        with self._lock:
+            if self._queue:
+                pending.extend(self._queue)
+                self._queue.clear()
+                return True
+            if self._closed_reason is not None:
+                return False
+            self._shift.rest()
+        self._shift.woken.acquire()
+        return True
+
+    def note_sync(self, *, syncs_all: bool, count: int = 0) -> None:
+        """The writer is about to sync `count` frames more, which are in the file."""
+        with self._lock:
+            self._written = max(self._written, self.settled + count)
+            self._syncs_all = syncs_all
+            if count and self._waiters:
+                self._progressed.notify_all()
+
+    def note_failure(self, trouble: str) -> None:
+        """A write or a sync failed."""
+        with self._lock:
+            self._syncs_all = False
+        self.trouble = trouble
+
+    def settle(self, count: int, *, size: int, segment: Segment | None) -> None:
+        """So many frames more, the last `size` bytes of `segment`, are as safe as they get."""
+        with self._lock:
+            settled = self.settled + count
+            if segment is not None:
+                self._marks.add(segment, settled)
+            self._queued_bytes -= size
+            self._written = max(self._written, settled)
+            self.settled = settled
+            self._syncs_all = False
+            self._shift.loan = None
+            if self._waiters:
+                self._progressed.notify_all()
+
+    def tell(self) -> None:
+        """Have the callbacks called. After `settle`, and when whoever settled has let go of the frames."""
+        for callback in self._callbacks:
+            try:
+                callback(self.settled)
+            except BaseException as error:  # noqa: BLE001 - a listener's defect must not stop the writer
+                self.log.note("a progress callback failed", error)
+
+    def give_up(self, reason: str) -> None:
+        """Count every frame not yet settled as lost; a later owner may still find those that were written."""
+        with self._lock:
+            if self._gave_up:
+                return
+            self._gave_up = True
+            lost = self.sequence - self.settled
+            if lost:
+                self._drop(lost, reason)
+            self._closed_reason = self._closed_reason or reason
+            self._queue.clear()
+            self._progressed.notify_all()
+
+    def end(self) -> None:
+        """The writer does no more: nobody need wait."""
+        with self._lock:
+            self._progressed.notify_all()
+
+    # --- under the lock
+
+    def _await(self, condition: Callable[[], bool], seconds: float) -> None:
+        self._waiters += 1
+        try:
+            self._progressed.wait_for(condition, seconds)
+        finally:
+            self._waiters -= 1
+
+    def _has_room(self, size: int) -> bool:
+        queued = self._queued_bytes + size
+        return (
+            queued <= MAX_QUEUED_BYTES
+            and queued + self._directory.unread_bytes <= self._capacity
+            and self._closed_reason is None
+        )
+
+    def _refusal(self, size: int) -> str:
+        if self._closed_reason is not None:
+            return self._closed_reason
+        if size > MAX_FRAME_BYTES or size > self._capacity:
+            return "too_large"
+        if self._queued_bytes + size > MAX_QUEUED_BYTES:
+            return self.trouble or "queue_full"
+        return self.trouble or "spool_full"
+
+    def _drop(self, count: int, reason: str) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + count
+
+    def _is_over(self) -> bool:
+        return self._gave_up or self._closed_reason == "forked"
