@@ -41,6 +41,8 @@ class Lane:
         self._loop = loop
         self._thread = thread
         self._appender: Appender | None = None
+        self._coming: Appender | None = None
+        """Started, and not taken by the loop yet."""
         self._under: _Under | None = None
         self._is_asked = False
         self._asked_at = 0.0
@@ -76,12 +78,12 @@ class Lane:
         if self._is_asked and time.monotonic() - self._asked_at > _STUCK_SECONDS:
             self._is_asked = False  # the loop is held up, or a callback failed
             self._spool.recall()
-        if self._appender is None and not self._is_closed:
-            appender = Appender(sync=self._sync)
+        if self._appender is None and self._coming is None and not self._is_closed:
+            appender = self._coming = Appender(sync=self._sync)
             self.restarts += 1
             try:
-                self._loop.call_soon_threadsafe(self._use, appender)
-            except RuntimeError:
+                self._loop.call_soon_threadsafe(self._use)
+            except RuntimeError:  # the loop is closed
                 appender.close()
 
     def close(self) -> None:
@@ -92,9 +94,15 @@ class Lane:
 
     # --- the loop's thread
 
-    def _use(self, appender: Appender) -> None:
-        self._appender = appender
-        self._loop.add_reader(appender.fileno(), self._on_readable)
+    def _use(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming is None:
+            return
+        if self._is_closed:
+            coming.close()
+        else:
+            self._appender = coming
+            self._loop.add_reader(coming.fileno(), self._on_readable)
 
     def _push(self) -> None:
         self._is_asked = False

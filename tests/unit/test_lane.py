@@ -209,6 +209,17 @@ def test_a_reply_that_comes_after_its_loan_was_taken_back_counts_for_nothing(ben
     assert bench.frames()[-3:] == [b"a", b"b", b"c"]
 
 
+def test_a_loop_that_is_held_up_gets_one_appender_all_the_same(bench: Bench) -> None:
+    bench.signal(signal.SIGKILL)
+    assert until(lambda: bench.lane.pid is None)
+    bench.loop.call_soon_threadsafe(time.sleep, 0.3)
+    for _ in range(10):
+        bench.lane.keep()
+    assert until(lambda: bench.lane.pid is not None)
+    assert bench.lane.restarts == 1
+    assert bench.keep(b"goes on")
+
+
 def test_the_appender_ends_with_its_program(bench: Bench) -> None:
     pid = bench.lane.pid
     bench.lane.close()
