@@ -41,11 +41,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     parsed: Parsed
     remote_ip: str
-
-    @property
-    def delivery_id(self) -> str:
-        """The sender's own id of it, where a known header gives one."""
-        return next((self.headers[name] for name in _DELIVERY_HEADERS if name in self.headers), "")
+    delivery_id: str
+    """The sender's own id of it, where a known header gives one; else empty."""
 
     @classmethod
     def from_scope(cls, scope: HTTPScope, *, plugin: str, query: Sequence[tuple[str, str]], body: bytes) -> Delivery:
@@ -62,6 +59,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             body=body,
             parsed=parse_body(body, content_type=headers.get("content-type", ""), query=query),
             remote_ip=client[0] if client else "",
+            delivery_id="" if headers.keys().isdisjoint(_DELIVERY_HEADERS) else _delivery_id(headers),
         )
 
     def call(self, *, execution_id: str, traceparent: str) -> Call:
@@ -78,3 +76,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             execution_id=execution_id,
             traceparent=traceparent,
         )
+
+
+def _delivery_id(headers: dict[str, str]) -> str:
+    return next((headers[name] for name in _DELIVERY_HEADERS if name in headers), "")

@@ -82,11 +82,17 @@ class DurableAnswers:
         elif self._flush is None:
             self._flush = loop.call_later(COLLECTED_WITHIN_SECONDS, self.flush)
         # Cancelled by the timer or by a stopping server, the wait is over; the answer is ready, and still sent.
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await ending.future
-        if ending.future.cancelled() and ending in self._ending:
-            self.flush()
-        return await self._reached(receipt.sequence, wanted=wanted)
+        except asyncio.CancelledError:
+            if ending in self._ending:
+                self.flush()
+        sequence = receipt.sequence
+        if sequence is None:
+            return "none"
+        if wanted == "disk" and self._spool.synced >= sequence:
+            return "disk"
+        return await self._reached(sequence, wanted=wanted)
 
     def flush(self) -> None:
         """End what is collected, now."""
@@ -113,9 +119,7 @@ class DurableAnswers:
             self._flush.cancel()
         self._flush = loop.call_soon(self.flush)
 
-    async def _reached(self, sequence: int | None, *, wanted: str) -> str:
-        if sequence is None:
-            return "none"
+    async def _reached(self, sequence: int, *, wanted: str) -> str:
         if self._spool.written < sequence:
             await self._relieve(sequence)
         if wanted == "disk" and self._spool.synced >= sequence:

@@ -102,10 +102,14 @@ class Bridge:
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.finish", error)
         finally:
-            try:
-                end()  # where it did not come to that
-            except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
-                failsafe.caught("webhook.close", error)
+            if not execution.is_ended:  # where it did not come to that
+                self._end_at_last(end)
+
+    def _end_at_last(self, end: Callable[[], None]) -> None:
+        try:
+            end()
+        except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.close", error)
 
     def _open(self, delivery: Delivery) -> Execution | None:
         if self._tracker is None:

@@ -104,6 +104,9 @@ def _is_faithful(raw: bytes, encoded: bytes) -> bool:
 
 def facts_text(facts: Mapping[str, Any], *, redactor: Redactor) -> str:
     """Tags or metadata as a JSON object, bounded and redacted."""
+    encoded = _encode_plain(facts, redactor)
+    if encoded is not None and len(encoded) <= MAX_FACTS:
+        return encoded.decode()
     text = capture(facts, max_bytes=MAX_FACTS, redactor=redactor).text
     return text if text.startswith("{") else "{}"  # what could not be captured is counted there
 

@@ -88,7 +88,7 @@ def _record(span: ReadableSpan) -> ExecutionRecord | None:
 
 
 def _attributes(span: ReadableSpan) -> Mapping[str, Any]:
-    return span.settle() if isinstance(span, ExecutionSpan) else given(span)
+    return span.settle() if type(span) is ExecutionSpan else given(span)  # isinstance asks the class for 1 µs
 
 
 def _status(span: ReadableSpan, given: object) -> Status:
