@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -87,3 +88,13 @@ def test_a_stop_waits_until_everything_is_in_the_store(bridge: BridgeProcess) ->
     assert not list((bridge.folder / "data" / "spool").iterdir())
     bridge.start()
     assert sorted(stored(bridge)) == sorted(acknowledged)
+
+
+def test_the_drain_process_steps_back_for_the_one_that_serves(bridge: BridgeProcess) -> None:
+    bridge.plugin("echo", ECHO)
+    bridge.start()
+    drain = until(lambda: drain_of(bridge))
+    assert until(lambda: drain.nice() > psutil.Process(drain.ppid()).nice())
+    autogroup = Path(f"/proc/{drain.pid}/autogroup")
+    if autogroup.exists():  # kernels without it have sessions share by nice values alone
+        assert "nice 5" in autogroup.read_text()
