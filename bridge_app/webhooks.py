@@ -102,12 +102,12 @@ class Bridge:
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.finish", error)
         finally:
-            if not execution.is_ended:  # where it did not come to that
-                self._end_at_last(end)
+            self._end_at_last(execution, end)
 
-    def _end_at_last(self, end: Callable[[], None]) -> None:
+    def _end_at_last(self, execution: Execution, end: Callable[[], None]) -> None:
         try:
-            end()
+            if not execution.is_ended:  # where it did not come to that
+                end()
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.close", error)
 
