@@ -28,7 +28,7 @@ from exporters.sql import ExecutionRecordExporter
 from otel_tracker import configure
 from otel_tracker.conversion import record_from_span
 from otel_tracker.storage import open_store
-from otel_tracker.storage.dialects import _WRITER_PRAGMAS
+from otel_tracker.storage.dialects.sqlite import _WRITER_PRAGMAS
 from otel_tracker.storage.rows import execution_values, payload_values
 from otel_tracker.storage.tables import executions, payloads
 

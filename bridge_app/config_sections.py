@@ -128,12 +128,16 @@ class MysqlConfig(Section, frozen=True, kw_only=True):
     database: Name = "webhook_bridge"
     username: Name = "webhook_user"
     password: Password = ""
+    ssl_mode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    ssl_root_cert: OptionalPath = ""
     max_connections: Count = 20
     retention_days: Days = 90
+    connect_timeout_seconds: Seconds = 3
+    statement_timeout_seconds: Seconds = 5
 
     def url(self) -> str:
         """`mysql+pymysql://…`, every part quoted; a host that starts with / is a socket."""
-        return _server_url("mysql+pymysql", self, socket_option="unix_socket", options={"charset": "utf8mb4"})
+        return _server_url("mysql+pymysql", self, socket_option="unix_socket")
 
 
 class PostgresqlConfig(Section, frozen=True, kw_only=True):
@@ -145,18 +149,22 @@ class PostgresqlConfig(Section, frozen=True, kw_only=True):
     username: Name = "webhook_user"
     password: Password = ""
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    ssl_root_cert: OptionalPath = ""
     max_connections: Count = 20
     retention_days: Days = 90
+    connect_timeout_seconds: Seconds = 3
+    statement_timeout_seconds: Seconds = 5
 
     def url(self) -> str:
         """`postgresql+psycopg://…`, every part quoted; a host that starts with / is a socket's folder."""
-        return _server_url("postgresql+psycopg", self, socket_option="host", options={"sslmode": self.ssl_mode})
+        return _server_url("postgresql+psycopg", self, socket_option="host")
 
 
 class StorageConfig(Section, frozen=True, kw_only=True):
     """Where the history is kept; only the section that `type` names is used."""
 
     type: Literal["sqlite", "mysql", "postgresql"] = "sqlite"
+    auto_migrate: bool = True
     sqlite: SqliteConfig = SqliteConfig()
     mysql: MysqlConfig = MysqlConfig()
     postgresql: PostgresqlConfig = PostgresqlConfig()
@@ -199,9 +207,10 @@ class TrackingConfig(Section, frozen=True, kw_only=True):
     spool: SpoolConfig = SpoolConfig()
 
 
-def _server_url(
-    driver: str, store: MysqlConfig | PostgresqlConfig, *, socket_option: str, options: dict[str, str]
-) -> str:
+def _server_url(driver: str, store: MysqlConfig | PostgresqlConfig, *, socket_option: str) -> str:
+    options: dict[str, str] = {"sslmode": store.ssl_mode}
+    if store.ssl_root_cert:
+        options["sslrootcert"] = store.ssl_root_cert
     credentials = quote(store.username, safe="")
     if store.password:
         credentials += ":" + quote(store.password, safe="")

@@ -47,7 +47,7 @@ class History:
     def __init__(
         self,
         *,
-        store: dict[str, str | int | bool],
+        store: dict[str, str | float | bool],
         spool_root: Path,
         spool_max_bytes: int,
         sync: bool,

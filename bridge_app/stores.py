@@ -6,8 +6,10 @@ the drain process can be handed them.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from bridge_app.config_sections import SqliteConfig
 from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
@@ -15,17 +17,30 @@ if TYPE_CHECKING:
     from otel_tracker.ports import ExecutionStore
 
 
-def store_arguments(config: Config) -> dict[str, str | int | bool]:
+def store_arguments(config: Config) -> dict[str, str | float | bool]:
     """What to call `open_store` with. The URL may hold a password."""
-    sqlite = config.storage.sqlite
-    return {
+    selected = config.storage.selected
+    arguments: dict[str, str | float | bool] = {
         "url": config.storage_url(),
-        "max_connections": config.storage.selected.max_connections,
-        "enable_wal": sqlite.enable_wal,
-        "enable_foreign_keys": sqlite.enable_foreign_keys,
+        "max_connections": selected.max_connections,
     }
+    if isinstance(selected, SqliteConfig):
+        arguments["enable_wal"] = selected.enable_wal
+        arguments["enable_foreign_keys"] = selected.enable_foreign_keys
+    else:
+        arguments["connect_timeout_seconds"] = selected.connect_timeout_seconds
+        arguments["statement_timeout_seconds"] = selected.statement_timeout_seconds
+        arguments["auto_migrate"] = config.storage.auto_migrate
+    return arguments
 
 
 def open_configured_store(config: Config) -> ExecutionStore:
     """Open it. Raises `StorageError`."""
     return open_store(**store_arguments(config))  # type: ignore[arg-type]  # its own arguments, by name
+
+
+def migrate_configured_store(config: Config) -> str:
+    """Bring its tables to this version's, whatever `auto_migrate` says; its location. Raises `StorageError`."""
+    arguments = {**store_arguments(config), "auto_migrate": True}
+    with contextlib.closing(open_store(**arguments)) as store:  # type: ignore[arg-type]  # its own arguments, by name
+        return store.info().location

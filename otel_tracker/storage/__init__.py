@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_tracker.storage.dialects import dialect_from_url
+from otel_tracker.storage.dialects import Timeouts, dialect_from_url
 from otel_tracker.storage.engine import Database
 from otel_tracker.storage.store import SqlStore
 
@@ -18,18 +18,29 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 
-def open_store(
-    url: str, *, max_connections: int = 10, enable_wal: bool = True, enable_foreign_keys: bool = True
+def open_store(  # noqa: PLR0913 - each is a separate fact, named at the call
+    url: str,
+    *,
+    max_connections: int = 10,
+    enable_wal: bool = True,
+    enable_foreign_keys: bool = True,
+    connect_timeout_seconds: float = 3.0,
+    statement_timeout_seconds: float = 5.0,
+    auto_migrate: bool = True,
 ) -> ExecutionStore:
     """Open the store, making folder, file and tables where absent.
 
     Example: `open_store("sqlite:////var/lib/bridge/executions.db")`; three slashes for a relative path.
+    `postgresql://user:password@host/database` and `mysql://…` name servers, whose database must exist.
 
     Args:
-        url: A SQLAlchemy URL; today `sqlite`.
+        url: A SQLAlchemy URL: `sqlite`, `postgresql` or `mysql`.
         max_connections: Readers at the same time; one writer comes on top.
         enable_wal: Readers and the writer do not wait for each other. Off only where the file system cannot do it.
-        enable_foreign_keys: Let the database watch that payloads and tags have their execution.
+        enable_foreign_keys: Let SQLite watch that payloads and tags have their execution; servers always do.
+        connect_timeout_seconds: How long a server may take to be connected to.
+        statement_timeout_seconds: How long it may take for one statement that writes; a read has 2.5 s in all.
+        auto_migrate: Create and migrate a server's tables; off: refuse to work with others than this version's.
 
     Raises:
         ConfigurationError: The URL names no database that we know.
@@ -37,6 +48,11 @@ def open_store(
         StorageSchemaError: It is reachable and not ours.
     """
     dialect = dialect_from_url(
-        url, max_connections=max_connections, enable_wal=enable_wal, enable_foreign_keys=enable_foreign_keys
+        url,
+        max_connections=max_connections,
+        enable_wal=enable_wal,
+        enable_foreign_keys=enable_foreign_keys,
+        timeouts=Timeouts(connect=connect_timeout_seconds, statement=statement_timeout_seconds),
+        auto_migrate=auto_migrate,
     )
     return SqlStore(Database(dialect))

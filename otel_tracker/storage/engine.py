@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("otel_tracker.storage")
 
-_SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
+READ_SECONDS: Final = 2.5
+"""How long a read may take in all; whoever asked over HTTP is to have an answer within 3 seconds."""
 
 
 class Database:
@@ -51,7 +52,12 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed at the end, rolled back by any exception."""
         self._check_usable()
-        with self._translated(), self.dialect.exclusive(), self._writer.connect() as connection:
+        with (
+            self._translated(),
+            self.dialect.exclusive(),
+            self._writer.connect() as connection,
+            self.dialect.bounded(connection, seconds=None),
+        ):
             try:
                 with connection.begin():
                     yield connection
@@ -62,10 +68,14 @@ class Database:
                 raise
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that refuses to write."""
+    def read(self, *, seconds: float = READ_SECONDS) -> Iterator[Connection]:
+        """A connection that refuses to write, for so long in all."""
         self._check_usable()
-        with self._translated(), self._reader.connect() as connection:
+        with (
+            self._translated(),
+            self._reader.connect() as connection,
+            self.dialect.bounded(connection, seconds=seconds),
+        ):
             yield connection
 
     @contextlib.contextmanager
@@ -110,6 +120,6 @@ class Database:
             if isinstance(error, DBAPIError) and self.dialect.is_data_error(error):
                 raise
             cause = driver_error(error)
-            if any(words in str(cause) for words in _SCHEMA_WORDS):
+            if self.dialect.is_schema_error(error):
                 raise StorageSchemaError(f"{self.dialect.location} does not have our tables: {cause}") from error
             raise StorageUnavailableError(f"{self.dialect.location} cannot serve now: {cause}; try again") from error

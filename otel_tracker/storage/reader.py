@@ -79,11 +79,12 @@ class Reader:
             oldest = connection.execute(select(func.min(executions.c.start_time))).scalar()
             newest = connection.execute(select(func.max(executions.c.start_time))).scalar()
             total = self._total(connection)
+            size = self._database.dialect.size_bytes(connection)
         dialect = self._database.dialect
         return StorageInfo(
             type=dialect.name,
             location=dialect.location,
-            size=dialect.size_bytes(),
+            size=size,
             total_records=total,
             oldest_record=oldest,
             newest_record=newest,

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REPLACEMENT: Final = "\ufffd"
+NAME_CHARACTERS: Final = 255
+"""Of names, types, delivery ids, and of tags to filter by: what is longer is cut, the same in every database."""
+ADDRESS_CHARACTERS: Final = 64
+METHOD_CHARACTERS: Final = 16
 _INT64_MAX: Final = 2**63 - 1
 _STATUS_TEXT: Final[dict[str, str]] = {status: status.value for status in Status}
 _RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
@@ -34,10 +38,12 @@ def execution_values(row: ExecutionRecord) -> tuple[object, ...]:
     )  # fmt: skip
     _check(row.id + "".join(texts), integers)
     return (
-        row.id, int(row.rank), row.plugin_name, _STATUS_TEXT[row.status], row.start_time, row.end_time, row.duration,
-        row.http_method, row.error, row.error_type, row.attempts, row.retry_count, row.trace_id, row.span_id,
-        row.parent_span_id, row.user_agent, row.remote_ip, row.tags, row.instance_id, row.delivery_id,
-        row.created_at or row.start_time, row.updated_at or row.end_time or row.start_time,
+        row.id, int(row.rank), row.plugin_name[:NAME_CHARACTERS], _STATUS_TEXT[row.status], row.start_time,
+        row.end_time, row.duration, row.http_method[:METHOD_CHARACTERS], row.error, row.error_type[:NAME_CHARACTERS],
+        row.attempts, row.retry_count, row.trace_id, row.span_id, row.parent_span_id, row.user_agent,
+        row.remote_ip[:ADDRESS_CHARACTERS], row.tags, row.instance_id[:ADDRESS_CHARACTERS],
+        row.delivery_id[:NAME_CHARACTERS], row.created_at or row.start_time,
+        row.updated_at or row.end_time or row.start_time,
     )  # fmt: skip
 
 
@@ -67,7 +73,8 @@ def tag_pairs(text: str) -> list[tuple[str, str]]:
         return []
     if not isinstance(tags, dict):
         return []
-    return [(name, value if isinstance(value, str) else _scalar_text(value)) for name, value in tags.items()]
+    texts = {name: value if isinstance(value, str) else _scalar_text(value) for name, value in tags.items()}
+    return list({name[:NAME_CHARACTERS]: value[:NAME_CHARACTERS] for name, value in texts.items()}.items())
 
 
 def execution_from(row: Mapping[str, Any], payload: Mapping[str, Any] | None) -> ExecutionRecord:

@@ -7,7 +7,7 @@ Times and durations are integers (nanoseconds), never naive datetimes. Nothing h
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,18 +23,26 @@ from sqlalchemy import (
     Text,
     text,
 )
-
-SCHEMA_VERSION: Final = 1
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 NOT_COMPLETED: Final = text("status <> 'completed'")
 """What the status index covers: queries repeat it literally, for a planner cannot prove it of a bound value."""
 HAS_DELIVERY: Final = text("delivery_id <> ''")
+
+_Long: Final = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+"""16 MB and more: MySQL's TEXT ends at 64 KB."""
+# Text is compared byte by byte everywhere, as SQLite and PostgreSQL (in UTF-8) do it for equality.
+_MYSQL: Final[dict[str, Any]] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 metadata = MetaData()
 
 
 def _text(name: str, length: int) -> Column[str]:
     return Column(name, String(length), nullable=False)
+
+
+def _long(name: str) -> Column[str]:
+    return Column(name, _Long, nullable=False)
 
 
 def _number(name: str, kind: type[Integer] = BigInteger) -> Column[int]:
@@ -52,16 +60,16 @@ executions = Table(
     Column("end_time", BigInteger),
     _number("duration"),
     _text("http_method", 16),
-    Column("error", Text, nullable=False),
+    _long("error"),
     _text("error_type", 255),
     _number("attempts", Integer),
     _number("retry_count", Integer),
     _text("trace_id", 32),
     _text("span_id", 16),
     _text("parent_span_id", 16),
-    Column("user_agent", Text, nullable=False),
+    _long("user_agent"),
     _text("remote_ip", 64),
-    Column("tags", Text, nullable=False),
+    _long("tags"),
     _text("instance_id", 64),
     _text("delivery_id", 255),
     _number("created_at"),
@@ -70,9 +78,12 @@ executions = Table(
     Index("executions_by_plugin", "plugin_name", "start_time", "id"),
     Index("executions_by_trace", "trace_id"),
     # Few rows are anything but completed, so this one costs next to nothing while rows come in.
-    Index("executions_by_status", "status", "start_time", "id", sqlite_where=NOT_COMPLETED),
-    Index("executions_by_delivery", "delivery_id", sqlite_where=HAS_DELIVERY),
+    Index(
+        "executions_by_status", "status", "start_time", "id", sqlite_where=NOT_COMPLETED, postgresql_where=NOT_COMPLETED
+    ),
+    Index("executions_by_delivery", "delivery_id", sqlite_where=HAS_DELIVERY, postgresql_where=HAS_DELIVERY),
     sqlite_with_rowid=False,
+    **_MYSQL,
 )
 
 payloads = Table(
@@ -80,11 +91,12 @@ payloads = Table(
     metadata,
     Column("execution_id", String(36), ForeignKey(executions.c.id, ondelete="CASCADE"), primary_key=True),
     _number("rank", SmallInteger),
-    Column("input", Text, nullable=False),
-    Column("output", Text, nullable=False),
-    Column("traceback", Text, nullable=False),
-    Column("logs", Text, nullable=False),
-    Column("metadata", Text, nullable=False),
+    _long("input"),
+    _long("output"),
+    _long("traceback"),
+    _long("logs"),
+    _long("metadata"),
+    **_MYSQL,
 )
 
 tags = Table(
@@ -96,6 +108,7 @@ tags = Table(
     PrimaryKeyConstraint("execution_id", "name"),
     Index("execution_tags_by_value", "name", "value", "execution_id"),
     sqlite_with_rowid=False,
+    **_MYSQL,
 )
 
 spans = Table(
@@ -105,13 +118,14 @@ spans = Table(
     _text("span_id", 16),
     _text("trace_id", 32),
     _text("parent_span_id", 16),
-    Column("name", Text, nullable=False),
+    _long("name"),
     _text("kind", 16),
     _number("start_time"),
     _number("end_time"),
     _text("status", 16),
-    Column("error", Text, nullable=False),
-    Column("attributes", Text, nullable=False),
-    Column("events", Text, nullable=False),
+    _long("error"),
+    _long("attributes"),
+    _long("events"),
     PrimaryKeyConstraint("execution_id", "span_id"),
+    **_MYSQL,
 )

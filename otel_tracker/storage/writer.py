@@ -29,6 +29,9 @@ _RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
 _Rejected = list[tuple[int, str]]
 
 _known_ranks = select(executions.c.id, executions.c.rank).where(executions.c.id.in_(bindparam("ids", expanding=True)))
+_known_spans = select(spans.c.execution_id, spans.c.span_id).where(
+    spans.c.execution_id.in_(bindparam("ids", expanding=True))
+)
 _delete_tags = delete(tags).where(tags.c.execution_id.in_(bindparam("ids", expanding=True)))
 
 
@@ -38,10 +41,10 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._dialect: Dialect = database.dialect
-        self._execution_sql = self._dialect.upsert(executions, key=("id",), guard="rank")
-        self._payload_sql = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
-        self._tag_sql = self._dialect.upsert(tags, key=("execution_id", "name"), guard=None)
-        self._span_sql = self._dialect.upsert(spans, key=("execution_id", "span_id"), guard=None)
+        self._put_executions = self._dialect.upsert(executions, key=("id",), guard="rank")
+        self._put_payloads = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
+        self._put_tags = self._dialect.upsert(tags, key=("execution_id", "name"), guard=None)
+        self._put_spans = self._dialect.upsert(spans, key=("execution_id", "span_id"), guard=None)
 
     def write(self, rows: Sequence[Row]) -> WriteResult:
         """One transaction for all of them."""
@@ -99,8 +102,8 @@ class Writer:
         better = [record for record in records if record.rank > known.get(record.id, -1)]
         if not better:
             return 0
-        connection.exec_driver_sql(self._execution_sql, [convert.execution_values(record) for record in better])
-        connection.exec_driver_sql(self._payload_sql, [convert.payload_values(record) for record in better])
+        self._put_executions(connection, [convert.execution_values(record) for record in better])
+        self._put_payloads(connection, [convert.payload_values(record) for record in better])
         self._store_tags(connection, better, known)
         return len(better)
 
@@ -115,11 +118,15 @@ class Writer:
             for name, value in convert.tag_pairs(record.tags)
         ]
         if values:
-            connection.exec_driver_sql(self._tag_sql, values)
+            self._put_tags(connection, values)
 
     def _store_spans(self, connection: Connection, children: Sequence[SpanRecord]) -> int:
-        values = [convert.span_values(child) for child in children]
-        return max(connection.exec_driver_sql(self._span_sql, values).rowcount, 0)
+        known = _known_children(connection, [child.execution_id for child in children])
+        new = {(child.execution_id, child.span_id): child for child in children}
+        values = [convert.span_values(child) for key, child in new.items() if key not in known]
+        if values:
+            self._put_spans(connection, values)
+        return len(values)
 
 
 def _best_versions(rows: Sequence[Row]) -> list[tuple[int, ExecutionRecord]]:
@@ -146,6 +153,14 @@ def _ranks(connection: Connection, ids: list[str]) -> dict[str, int]:
     known: dict[str, int] = {}
     for start in range(0, len(ids), _LOOKUP_ROWS):
         result = connection.execute(_known_ranks, {"ids": ids[start : start + _LOOKUP_ROWS]})
+        known.update((row[0], row[1]) for row in result)
+    return known
+
+
+def _known_children(connection: Connection, ids: list[str]) -> set[tuple[str, str]]:
+    known: set[tuple[str, str]] = set()
+    for start in range(0, len(ids), _LOOKUP_ROWS):
+        result = connection.execute(_known_spans, {"ids": ids[start : start + _LOOKUP_ROWS]})
         known.update((row[0], row[1]) for row in result)
     return known
 

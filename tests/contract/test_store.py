@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import databases
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,13 +27,10 @@ NOON = 20_000 * DAY + DAY // 2  # 2024-10-04T12:00:00Z
 SECOND = 1_000_000_000
 
 
-@pytest.fixture(params=["sqlite"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/data/executions.db"
-        case unknown:
-            raise AssertionError(unknown)
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with databases.made(request.param, folder=tmp_path / "data") as url:
+        yield url
 
 
 @pytest.fixture
@@ -259,13 +257,6 @@ def test_pruning_spares_what_runs_and_takes_children_along(store: ExecutionStore
     assert (store.spans(execution(1).id), store.spans(execution(9).id)) == ([], [])
 
 
-def test_pruning_gives_space_back(store: ExecutionStore) -> None:
-    store.write([execution(number, input="x" * 20_000) for number in range(100)])
-    size = store.info().size
-    assert store.prune(started_before=2**62).freed_bytes > 1_000_000
-    assert store.info().size < size - 1_000_000
-
-
 def test_interrupting_ends_what_a_dead_instance_left(store: ExecutionStore) -> None:
     store.write([running(1), running(2, instance_id="two"), execution(3)])
     assert store.interrupt("one", now=NOON + 3 * SECOND) == 1
@@ -288,6 +279,32 @@ def test_a_child_span_may_come_before_its_execution(store: ExecutionStore) -> No
     assert store.write([child()]).stored == 1
     assert store.write([execution(), child()]) == WriteResult(stored=1, unchanged=1)
     assert store.spans(execution().id) == [child()]
+
+
+def test_a_text_too_long_for_its_column_is_cut(store: ExecutionStore) -> None:
+    long = "é" * 400
+    record = execution(
+        plugin_name=long, delivery_id=long, http_method=long, error_type=long, remote_ip=long, instance_id=long,
+        tags=msgspec.json.encode({long: long}).decode(),
+    )  # fmt: skip
+    assert store.write([record]).rejected == ()
+    stored = store.get(record.id)
+    assert stored is not None
+    assert (stored.plugin_name, stored.delivery_id, stored.error_type) == (long[:255], long[:255], long[:255])
+    assert (stored.http_method, stored.remote_ip, stored.instance_id) == (long[:16], long[:64], long[:64])
+    assert (stored.tags, ids(store, tags=((long[:255], long[:255]),))) == (record.tags, [1])
+
+
+def test_tags_whose_names_are_equal_once_cut_are_no_error(store: ExecutionStore) -> None:
+    tags = {"n" * 255 + "a": "1", "n" * 255 + "b": "2"}
+    assert store.write([execution(tags=msgspec.json.encode(tags).decode())]).rejected == ()
+
+
+@pytest.mark.parametrize("characters", [70_000, 3_000_000])
+def test_a_large_payload_comes_back_whole(store: ExecutionStore, characters: int) -> None:
+    record = execution(input="纽" * characters)
+    assert store.write([record]).rejected == ()
+    assert store.get(record.id) == record
 
 
 @pytest.mark.parametrize(
@@ -338,5 +355,5 @@ def test_a_closed_store_says_so(store: ExecutionStore) -> None:
 
 
 def test_an_unknown_scheme_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="known is sqlite"):
+    with pytest.raises(ConfigurationError, match="known are sqlite, postgresql and mysql"):
         open_store("oracle://u:secret@host/db")

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from sqlalchemy import event
 
@@ -201,3 +202,10 @@ def test_a_cursor_seeks_in_the_index(store: SqlStore) -> None:
     plan = _plan(store, ExecutionFilter(), cursor)
     assert "SEARCH executions USING INDEX executions_by_start (start_time<?)" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_pruning_gives_space_back(store: SqlStore) -> None:
+    store.write([msgspec.structs.replace(execution(number), input="x" * 20_000) for number in range(100)])
+    size = store.info().size
+    assert store.prune(started_before=2**62).freed_bytes > 1_000_000
+    assert store.info().size < size - 1_000_000

@@ -1,7 +1,6 @@
-"""The only file that knows databases apart: opening, pragmas, upserts, error kinds, giving space back.
+"""SQLite, by the standard library's driver: one file in WAL mode.
 
-In: a URL. Out: a `Dialect`, which makes engines and answers what differs. It never decides what is stored.
-SQLite facts rest on https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html.
+Facts rest on https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html.
 """
 
 from __future__ import annotations
@@ -12,21 +11,22 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import Column, Engine, Table, create_engine, event
+from sqlalchemy import Engine, NullPool, Table, create_engine, event
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.storage import schema
+from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
 from otel_tracker.storage.mutex import ProcessMutex
-from otel_tracker.storage.tables import SCHEMA_VERSION, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy.engine import URL, Connection
 
 _logger = logging.getLogger("otel_tracker.storage")
 
@@ -41,6 +41,7 @@ _WRITER_PRAGMAS: Final = (
 )
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
 _VACUUM_SLICE_PAGES: Final = 512
+_SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
 _DATA_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.InterfaceError,
@@ -51,74 +52,6 @@ _DATA_ERRORS: Final = (
     TypeError,
     KeyError,
 )
-
-
-class Dialect(Protocol):
-    """What a database must answer for the rest of the storage to be the same for all of them."""
-
-    name: str
-    location: str
-
-    def prepare(self) -> None:
-        """Create what is missing. Raises `StorageUnavailableError`, `StorageSchemaError`."""
-        ...
-
-    def writer_engine(self) -> Engine:
-        """For transactions that write."""
-        ...
-
-    def reader_engine(self) -> Engine:
-        """For connections that refuse to write."""
-        ...
-
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        """Held around every write transaction and checkpoint."""
-        ...
-
-    def is_replaced(self) -> bool:
-        """Whether the database is no longer the one that `prepare` saw."""
-        ...
-
-    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> str:
-        """Driver-level SQL: insert, or replace where `guard` grew (never, without a guard)."""
-        ...
-
-    def is_data_error(self, error: BaseException) -> bool:
-        """Whether a row is at fault rather than the database."""
-        ...
-
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        ...
-
-    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
-        """Return free space to the disk in slices; bytes returned."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is no engine."""
-        ...
-
-
-def dialect_from_url(url: str, *, max_connections: int, enable_wal: bool, enable_foreign_keys: bool) -> Dialect:
-    """The dialect for `url`. Raises `ConfigurationError` for a URL that names no database we know."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError("the storage URL cannot be read: write one like sqlite:////path/file.db") from error
-    if max_connections < 1:
-        raise ConfigurationError(f"max_connections is {max_connections}: at least 1 connection is needed to read")
-    if parsed.get_backend_name() != "sqlite":
-        raise ConfigurationError(
-            f"the storage URL {parsed.render_as_string(hide_password=True)!r} names the database "
-            f"{parsed.get_backend_name()!r}: known is sqlite, as in sqlite:////path/file.db"
-        )
-    return SQLite(parsed, max_connections=max_connections, wal=enable_wal, foreign_keys=enable_foreign_keys)
-
-
-def driver_error(error: BaseException) -> BaseException:
-    """What the driver raised, out of SQLAlchemy's wrapping."""
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 class SQLite:
@@ -144,48 +77,34 @@ class SQLite:
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             if self._mutex is None:
                 self._mutex = ProcessMutex.shared(f"{self._path}.write-lock")
-            with self.exclusive(), contextlib.closing(self._connect(())) as connection:
-                self._create_or_verify(connection)
+            with self.exclusive():
+                self._create_or_verify()
             self._identity = self._stat()
         except OSError as error:
             raise StorageUnavailableError(
                 f"cannot open {self._path}: {error.strerror or error}; check that the path can be written"
             ) from error
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        except (sqlite3.DatabaseError, SQLAlchemyError) as error:
+            cause = driver_error(error)
+            if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise StorageSchemaError(f"{self._path} is not an SQLite database: name another file") from error
-            raise StorageUnavailableError(f"cannot open {self._path}: {error}") from error
+            raise StorageUnavailableError(f"cannot open {self._path}: {cause}") from error
         _logger.info("storage: %s, SQLite %s, wal=%s", self._path, sqlite3.sqlite_version, self._wal)
 
-    def _create_or_verify(self, connection: sqlite3.Connection) -> None:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != _APPLICATION_ID and tables:
-            raise StorageSchemaError(f"{self._path} holds another program's tables: name another file")
-        if tables and version != SCHEMA_VERSION:
-            raise StorageSchemaError(
-                f"{self._path} has schema version {version}, this program knows "
-                f"{SCHEMA_VERSION}: use the matching release"
-            )
-        if not tables:
-            self._create(connection)
-        connection.execute(f"PRAGMA journal_mode={'WAL' if self._wal else 'DELETE'}")
-
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table exists
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-            for table in metadata.sorted_tables:
-                connection.execute(str(CreateTable(table).compile(dialect=sqlite_dialect.dialect())))
-                for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    connection.execute(str(CreateIndex(index).compile(dialect=sqlite_dialect.dialect())))
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.rollback()
-            raise
+    def _create_or_verify(self) -> None:
+        with contextlib.closing(self._connect(())) as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if application != _APPLICATION_ID and tables:
+                raise StorageSchemaError(f"{self._path} holds another program's tables: name another file")
+            if not tables:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table exists
+        engine = create_engine("sqlite://", creator=lambda: self._connect(()), poolclass=NullPool)
+        event.listen(engine, "begin", _begin)
+        with engine.connect() as connection:
+            schema.ensure(connection, location=self.location, auto=True, first=_mark_as_ours)
+        with contextlib.closing(self._connect(())) as connection:
+            connection.execute(f"PRAGMA journal_mode={'WAL' if self._wal else 'DELETE'}")
 
     def _connect(self, pragmas: Sequence[str]) -> sqlite3.Connection:
         # mode=rw: a file that vanished must be noticed, not silently made anew without tables.
@@ -208,12 +127,7 @@ class SQLite:
     def writer_engine(self) -> Engine:
         """An engine of one connection whose transactions start with BEGIN IMMEDIATE."""
         engine = self._engine(_WRITER_PRAGMAS, size=1)
-
-        @event.listens_for(engine, "begin")
-        def begin_immediate(connection: Connection) -> None:
-            # A deferred BEGIN that reads, then writes, fails with "locked" at once and without waiting.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+        event.listen(engine, "begin", _begin_immediate)
         return engine
 
     def reader_engine(self) -> Engine:
@@ -249,24 +163,42 @@ class SQLite:
         except OSError:
             return True
 
-    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> str:
-        """INSERT ... ON CONFLICT, with positional parameters in the order of the table's columns."""
+    def bounded(
+        self,
+        connection: Connection,  # noqa: ARG002 - the signature is the protocol's
+        *,
+        seconds: float | None,  # noqa: ARG002 - likewise
+    ) -> contextlib.AbstractContextManager[None]:
+        """No server that might not answer; how long a lock is waited for, each connection knows."""
+        return contextlib.nullcontext()
+
+    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
+        """`INSERT ... ON CONFLICT`, by the driver's `executemany`."""
         insert = sqlite_dialect.insert(table)
         if guard is None:
             insert = insert.on_conflict_do_nothing(index_elements=key)
         else:
             insert = insert.on_conflict_do_update(
                 index_elements=key,
-                set_={column.name: insert.excluded[column.name] for column in _values(table, key)},
+                set_={column.name: insert.excluded[column.name] for column in values_of(table, key)},
                 where=insert.excluded[guard] > table.c[guard],
             )
-        return str(insert.compile(dialect=sqlite_dialect.dialect()))
+        sql = str(insert.compile(dialect=sqlite_dialect.dialect()))
+
+        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+            connection.exec_driver_sql(sql, list(rows))
+
+        return run
 
     def is_data_error(self, error: BaseException) -> bool:
         """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
         return isinstance(driver_error(error), _DATA_ERRORS)
 
-    def size_bytes(self) -> int:
+    def is_schema_error(self, error: BaseException) -> bool:
+        """By the text: SQLite has one code for every error in SQL."""
+        return any(words in str(driver_error(error)) for words in _SCHEMA_WORDS)
+
+    def size_bytes(self, connection: Connection) -> int:  # noqa: ARG002 - the signature is the protocol's
         """The file, its write-ahead log and its shared index."""
         return sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal", "-shm"))
 
@@ -298,6 +230,21 @@ class SQLite:
             self._mutex = None
 
 
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "BEGIN"
+    )  # takes no lock before it has to: a look at the revision is not in anybody's way
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred BEGIN that reads, then writes, fails with "locked" at once and without waiting.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _mark_as_ours(connection: Connection) -> None:
+    connection.exec_driver_sql(f"PRAGMA application_id={_APPLICATION_ID}")
+
+
 def _vacuum_slice(connection: sqlite3.Connection) -> int:
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     (before,) = connection.execute("PRAGMA page_count").fetchone()
@@ -310,10 +257,6 @@ def _vacuum_slice(connection: sqlite3.Connection) -> int:
 def _truncate_log(connection: sqlite3.Connection) -> int:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return 0
-
-
-def _values(table: Table, key: Sequence[str]) -> list[Column[object]]:
-    return [column for column in table.columns if column.name not in key]
 
 
 def _size(path: str) -> int:

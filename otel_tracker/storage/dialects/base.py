@@ -1,0 +1,83 @@
+"""Dialect: what a database must answer for the rest of the storage to be the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from sqlalchemy import Column, Engine, Table
+
+Batch: TypeAlias = Callable[[Connection, Sequence[tuple[object, ...]]], None]
+"""Runs one statement for many rows, each a tuple in the order of the table's columns."""
+
+
+class Dialect(Protocol):
+    """One database, by its URL. It never decides what is stored."""
+
+    name: str
+    location: str
+    """A path, or a URL without its password."""
+
+    def prepare(self) -> None:
+        """Create or migrate what is missing. Raises `StorageUnavailableError`, `StorageSchemaError`."""
+        ...
+
+    def writer_engine(self) -> Engine:
+        """For transactions that write."""
+        ...
+
+    def reader_engine(self) -> Engine:
+        """For connections that refuse to write."""
+        ...
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Held around every write transaction and checkpoint."""
+        ...
+
+    def bounded(self, connection: Connection, *, seconds: float | None) -> contextlib.AbstractContextManager[None]:
+        """Break the connection where the database does not answer: for so long in all, or (None) to one statement."""
+        ...
+
+    def is_replaced(self) -> bool:
+        """Whether the database is no longer the one that `prepare` saw."""
+        ...
+
+    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
+        """Insert, or replace where `guard` grew (never, without a guard)."""
+        ...
+
+    def is_data_error(self, error: BaseException) -> bool:
+        """Whether a row is at fault rather than the database."""
+        ...
+
+    def is_schema_error(self, error: BaseException) -> bool:
+        """Whether tables or columns are not there."""
+        ...
+
+    def size_bytes(self, connection: Connection) -> int:
+        """Bytes on disk."""
+        ...
+
+    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
+        """Return free space to the disk in slices; bytes returned."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is no engine."""
+        ...
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What the driver raised, out of SQLAlchemy's wrapping."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def values_of(table: Table, key: Sequence[str]) -> list[Column[Any]]:
+    """The columns that are not of the key."""
+    return [column for column in table.columns if column.name not in key]

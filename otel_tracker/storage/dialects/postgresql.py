@@ -1,0 +1,109 @@
+"""PostgreSQL, by psycopg 3. Batches go as arrays, one statement each: nine tenths of COPY's speed, without its tables.
+
+Measured with 512 rows a batch: `executemany` (pipelined) 15,000 rows/s, arrays in binary 39,000, COPY into a temporary
+table and from there 43,000; COPY straight into the tables, which cannot upsert, 59,000.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import String, text
+from sqlalchemy.dialects import postgresql
+
+from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
+from otel_tracker.storage.dialects.server import Server
+from otel_tracker.storage.tables import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Column, Table
+    from sqlalchemy.engine import Connection
+
+_LOCK: Final = 0x6F776231
+"""Of `pg_advisory_lock`: one number a database, ours spells "owb1"."""
+_DATA_CLASSES: Final = ("22", "23", "54")  # data exception, integrity violation, program limit exceeded
+_SCHEMA_CODES: Final = ("42P01", "42703", "3F000")  # undefined table, undefined column, invalid schema
+_dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own signature
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL server, 13 or newer."""
+
+    name = "postgresql"
+    driver_package = "psycopg"
+
+    def connect_arguments(self, *, seconds: float, read_only: bool) -> dict[str, Any]:
+        """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more."""
+        options = f"-c statement_timeout={round(seconds * 1000)} -c timezone=UTC"
+        if read_only:
+            options += " -c default_transaction_read_only=on"
+        return {
+            "connect_timeout": max(2, round(self._timeouts.connect)),
+            "options": options,
+            "application_name": "otel-webhook-bridge",
+            "keepalives_idle": 30,
+        }
+
+    def descriptor(self, driver_connection: Any) -> int:
+        """Of the connection's socket."""
+        return int(driver_connection.fileno())
+
+    @contextlib.contextmanager
+    def schema_lock(self, connection: Connection) -> Iterator[None]:
+        """An advisory lock of the session."""
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}).scalar():
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
+        """`INSERT ... SELECT FROM unnest(...) ON CONFLICT`, an array for each column."""
+        name = _dialect.identifier_preparer.quote
+        columns = ", ".join(name(column.name) for column in table.columns)
+        arrays = ", ".join(f"%b::{_array_type(column)}[]" for column in table.columns)
+        target = ", ".join(name(column) for column in key)
+        then = "NOTHING"
+        if guard is not None:
+            changes = ", ".join(f"{name(c.name)} = EXCLUDED.{name(c.name)}" for c in values_of(table, key))
+            then = f"UPDATE SET {changes} WHERE EXCLUDED.{name(guard)} > {name(table.name)}.{name(guard)}"
+        sql = (
+            f"INSERT INTO {name(table.name)} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608 - our own names
+            f"ON CONFLICT ({target}) DO {then}"
+        )
+
+        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+            connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
+
+        return run
+
+    def is_data_error(self, error: BaseException) -> bool:
+        """By SQLSTATE; a value that the driver itself refuses has none."""
+        cause = driver_error(error)
+        state = getattr(cause, "sqlstate", None)
+        if state is not None:
+            return str(state).startswith(_DATA_CLASSES)
+        return type(cause).__name__ in {"DataError", "ProgrammingError"} or isinstance(
+            cause, (TypeError, KeyError, ValueError, OverflowError)
+        )
+
+    def is_schema_error(self, error: BaseException) -> bool:
+        """By SQLSTATE."""
+        return getattr(driver_error(error), "sqlstate", None) in _SCHEMA_CODES
+
+    def size_bytes(self, connection: Connection) -> int:
+        """Our tables with their indexes and TOAST tables; the server keeps these figures."""
+        names = [table.name for table in metadata.sorted_tables]
+        statement = text(
+            "SELECT COALESCE(SUM(pg_total_relation_size(to_regclass(n))), 0) FROM unnest(CAST(:names AS text[])) AS n"
+        )
+        return int(connection.execute(statement, {"names": names}).scalar_one())
+
+
+def _array_type(column: Column[Any]) -> str:
+    # A cast to varchar(n) would cut what is too long, without an error.
+    return "TEXT" if isinstance(column.type, String) else column.type.compile(_dialect)

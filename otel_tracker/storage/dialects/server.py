@@ -1,0 +1,155 @@
+"""Server: what PostgreSQL and MySQL have in common as databases behind a network.
+
+In: a URL and `Timeouts`. Out: engines whose every call has an end. A subclass says how its driver is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from otel_tracker.errors import ConfigurationError, StorageUnavailableError
+from otel_tracker.storage import schema
+from otel_tracker.storage.deadlines import Deadlines
+from otel_tracker.storage.dialects.base import driver_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import URL, Connection
+
+_logger = logging.getLogger("otel_tracker.storage")
+
+_POOL_SECONDS: Final = 0.5
+"""How long a reader waits for a free connection."""
+_RECYCLE_SECONDS: Final = 1800
+_MIGRATION_SECONDS: Final = 600.0
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a server may take, in seconds."""
+
+    connect: float = 3.0
+    statement: float = 5.0
+
+
+class Server:
+    """A database server, seen from one process."""
+
+    name = ""
+    driver_package = ""
+    """What to install where the driver is missing."""
+
+    def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
+        self.location = url.set(password=None, query={}, drivername=self.name).render_as_string(hide_password=False)
+        self._url = url
+        self._max_connections = max_connections
+        self._timeouts = timeouts
+        self._auto_migrate = auto_migrate
+        self._deadlines = Deadlines()
+
+    # --- what a subclass says
+
+    def connect_arguments(self, *, seconds: float, read_only: bool) -> dict[str, Any]:
+        """Of the driver's `connect`; each wait on the socket should end after `seconds`."""
+        raise NotImplementedError
+
+    def descriptor(self, driver_connection: Any) -> int:
+        """Of the connection's socket."""
+        raise NotImplementedError
+
+    def schema_lock(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """Held by one process at a time while it creates or migrates tables."""
+        raise NotImplementedError
+
+    # --- Dialect
+
+    def prepare(self) -> None:
+        """Create or migrate the tables, under a lock of the server."""
+        engine = self._engine(seconds=_MIGRATION_SECONDS, read_only=False, poolclass=NullPool)
+        try:
+            with engine.connect() as connection, self.bounded(connection, seconds=_MIGRATION_SECONDS):
+                schema.ensure(connection, location=self.location, auto=self._auto_migrate, lock=self.schema_lock)
+        except (SQLAlchemyError, OSError) as error:
+            raise StorageUnavailableError(f"cannot open {self.location}: {_one_line(driver_error(error))}") from error
+        finally:
+            engine.dispose()
+        _logger.info("storage: %s", self.location)
+
+    def writer_engine(self) -> Engine:
+        """One connection; a statement that takes too long breaks it."""
+        seconds = self._timeouts.statement
+        engine = self._engine(
+            seconds=seconds, read_only=False, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=seconds
+        )
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def renew_for_statement(connection: Connection, *_: object) -> None:
+            self._deadlines.renew(_key(connection), seconds)
+
+        @event.listens_for(engine, "commit")
+        def renew_for_commit(connection: Connection) -> None:
+            self._deadlines.renew(_key(connection), seconds)
+
+        return engine
+
+    def reader_engine(self) -> Engine:
+        """Connections that cannot write."""
+        return self._engine(
+            seconds=self._timeouts.statement,
+            read_only=True,
+            poolclass=QueuePool,
+            pool_size=self._max_connections,
+            max_overflow=0,
+            pool_timeout=_POOL_SECONDS,
+            pool_use_lifo=True,
+        )
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold: the server takes care."""
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def bounded(self, connection: Connection, *, seconds: float | None) -> Iterator[None]:
+        """See `Dialect.bounded`."""
+        key = _key(connection)
+        limit = self._timeouts.statement if seconds is None else seconds
+        with self._deadlines.within(key, limit, descriptor=lambda: self.descriptor(key)):
+            yield
+
+    def is_replaced(self) -> bool:
+        """Never without an error that tells."""
+        return False
+
+    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:  # noqa: ARG002 - the signature is the protocol's
+        """Nothing: the server uses the room for the next rows."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _engine(self, *, seconds: float, read_only: bool, **pool: Any) -> Engine:
+        if "poolclass" in pool and pool["poolclass"] is not NullPool:
+            pool["pool_recycle"] = _RECYCLE_SECONDS
+        arguments = self.connect_arguments(seconds=seconds, read_only=read_only)
+        try:
+            return create_engine(self._url, connect_args=arguments, isolation_level="READ COMMITTED", **pool)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"storage of type {self.name} needs the driver {self.driver_package}: "
+                f"pip install 'otel-webhook-bridge[{self.name}]'"
+            ) from error
+
+
+def _key(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,114 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+def _text(name: str, length: int) -> sa.Column[str]:
+    return sa.Column(name, sa.String(length), nullable=False)
+
+
+def _long(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False)
+
+
+def _number(name: str, kind: type[sa.Integer] = sa.BigInteger) -> sa.Column[int]:
+    return sa.Column(name, kind(), nullable=False)
+
+
+def upgrade() -> None:
+    """Make them; what an interrupted try has made already stays."""
+    op.create_table(
+        "executions",
+        sa.Column("id", sa.String(36), nullable=False),
+        _number("rank", sa.SmallInteger),
+        _text("plugin_name", 255),
+        _text("status", 16),
+        _number("start_time"),
+        sa.Column("end_time", sa.BigInteger(), nullable=True),
+        _number("duration"),
+        _text("http_method", 16),
+        _long("error"),
+        _text("error_type", 255),
+        _number("attempts", sa.Integer),
+        _number("retry_count", sa.Integer),
+        _text("trace_id", 32),
+        _text("span_id", 16),
+        _text("parent_span_id", 16),
+        _long("user_agent"),
+        _text("remote_ip", 64),
+        _long("tags"),
+        _text("instance_id", 64),
+        _text("delivery_id", 255),
+        _number("created_at"),
+        _number("updated_at"),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+        if_not_exists=True,
+        **_MYSQL,
+    )
+    failures = sa.text("status <> 'completed'")
+    deliveries = sa.text("delivery_id <> ''")
+    _index("executions_by_start", "executions", ["start_time", "id"])
+    _index("executions_by_plugin", "executions", ["plugin_name", "start_time", "id"])
+    _index("executions_by_trace", "executions", ["trace_id"])
+    _index("executions_by_status", "executions", ["status", "start_time", "id"], where=failures)
+    _index("executions_by_delivery", "executions", ["delivery_id"], where=deliveries)
+    op.create_table(
+        "execution_payloads",
+        sa.Column("execution_id", sa.String(36), nullable=False),
+        _number("rank", sa.SmallInteger),
+        _long("input"),
+        _long("output"),
+        _long("traceback"),
+        _long("logs"),
+        _long("metadata"),
+        sa.ForeignKeyConstraint(["execution_id"], ["executions.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("execution_id"),
+        if_not_exists=True,
+        **_MYSQL,
+    )
+    op.create_table(
+        "execution_tags",
+        sa.Column("execution_id", sa.String(36), nullable=False),
+        _text("name", 255),
+        _text("value", 255),
+        sa.ForeignKeyConstraint(["execution_id"], ["executions.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("execution_id", "name"),
+        sqlite_with_rowid=False,
+        if_not_exists=True,
+        **_MYSQL,
+    )
+    _index("execution_tags_by_value", "execution_tags", ["name", "value", "execution_id"])
+    op.create_table(
+        "spans",
+        _text("execution_id", 36),
+        _text("span_id", 16),
+        _text("trace_id", 32),
+        _text("parent_span_id", 16),
+        _long("name"),
+        _text("kind", 16),
+        _number("start_time"),
+        _number("end_time"),
+        _text("status", 16),
+        _long("error"),
+        _long("attributes"),
+        _long("events"),
+        sa.PrimaryKeyConstraint("execution_id", "span_id"),
+        if_not_exists=True,
+        **_MYSQL,
+    )
+
+
+def _index(name: str, table: str, columns: list[str], *, where: sa.TextClause | None = None) -> None:
+    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where, if_not_exists=True)
