@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -35,6 +36,8 @@ class Database:
         self.dialect = dialect
         self._lock = threading.Lock()
         self._closed = False
+        self._why = ""
+        self._rests_until = 0.0
         try:
             dialect.prepare()
         except BaseException:
@@ -71,12 +74,18 @@ class Database:
     def read(self, *, seconds: float = READ_SECONDS) -> Iterator[Connection]:
         """A connection that refuses to write, for so long in all."""
         self._check_usable()
-        with (
-            self._translated(),
-            self._reader.connect() as connection,
-            self.dialect.bounded(connection, seconds=seconds),
-        ):
-            yield connection
+        if time.monotonic() < self._rests_until:
+            raise StorageUnavailableError(self._why)
+        try:
+            with (
+                self._translated(),
+                self._reader.connect() as connection,
+                self.dialect.bounded(connection, seconds=seconds),
+            ):
+                yield connection
+        except StorageUnavailableError as error:
+            self._why, self._rests_until = str(error), time.monotonic() + self.dialect.rests_for_seconds
+            raise
 
     @contextlib.contextmanager
     def maintained(self) -> Iterator[Engine]:

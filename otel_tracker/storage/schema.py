@@ -6,7 +6,6 @@ a step back: a database that is newer than the program is left as it is.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect, select
@@ -42,31 +41,26 @@ def revision(connection: Connection) -> str | None:
     return None
 
 
-def ensure(
-    connection: Connection,
-    *,
-    location: str,
-    auto: bool,
-    lock: Callable[[Connection], contextlib.AbstractContextManager[None]] = lambda _: contextlib.nullcontext(),
-    first: Callable[[Connection], None] = lambda _: None,
-) -> None:
-    """Bring the tables to `HEAD`, under the lock; `first` is called in the transaction that makes them.
+def is_at_head(connection: Connection, *, location: str, auto: bool) -> bool:
+    """Whether there is nothing to do.
 
     Raises `StorageSchemaError` where the tables are newer than this program, or older and `auto` is off.
     """
     found = _checked(connection, location)
     connection.rollback()
-    if found == HEAD:
-        return
-    if not auto:
+    if found != HEAD and not auto:
         state = f"has revision {found}" if found else "has no tables yet"
         raise StorageSchemaError(f"{location} {state}, this program needs {HEAD}: run `webhook-bridge migrate`")
-    with lock(connection):
-        connection.rollback()
-        if _checked(connection, location) != HEAD:  # another process was first
-            connection.rollback()
-            _upgrade(connection, first)
+    return found == HEAD
+
+
+def upgrade(connection: Connection, *, location: str, first: Callable[[Connection], None] = lambda _: None) -> None:
+    """Bring the tables to `HEAD`; `first` is called in the transaction that does. One process at a time."""
     connection.rollback()
+    found = _checked(connection, location)
+    connection.rollback()
+    if found != HEAD:  # else another process was first
+        _upgrade(connection, first)
 
 
 def _checked(connection: Connection, location: str) -> str | None:

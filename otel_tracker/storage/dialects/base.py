@@ -23,6 +23,8 @@ class Dialect(Protocol):
     name: str
     location: str
     """A path, or a URL without its password."""
+    rests_for_seconds: float
+    """How long nobody asks again after the database gave no answer: each who did would wait as long."""
 
     def prepare(self) -> None:
         """Create or migrate what is missing. Raises `StorageUnavailableError`, `StorageSchemaError`."""

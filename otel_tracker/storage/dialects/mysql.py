@@ -54,10 +54,10 @@ class MySQL(Server):
             auto_migrate=auto_migrate,
         )
 
-    def connect_arguments(self, *, seconds: float, read_only: bool) -> dict[str, Any]:  # noqa: ARG002 - see `reader_engine`
+    def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:  # noqa: ARG002 - see `reader_engine`
         """The driver ends each wait on its socket by itself; `Deadlines` ends them all together."""
         return {
-            "connect_timeout": self._timeouts.connect,
+            "connect_timeout": connect,
             "read_timeout": seconds,
             "write_timeout": seconds,
             "charset": "utf8mb4",

@@ -35,13 +35,13 @@ class PostgreSQL(Server):
     name = "postgresql"
     driver_package = "psycopg"
 
-    def connect_arguments(self, *, seconds: float, read_only: bool) -> dict[str, Any]:
+    def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:
         """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more."""
         options = f"-c statement_timeout={round(seconds * 1000)} -c timezone=UTC"
         if read_only:
             options += " -c default_transaction_read_only=on"
         return {
-            "connect_timeout": max(2, round(self._timeouts.connect)),
+            "connect_timeout": max(2, round(connect)),
             "options": options,
             "application_name": "otel-webhook-bridge",
             "keepalives_idle": 30,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -22,12 +23,14 @@ from otel_tracker.storage.dialects.base import driver_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy.engine import URL, Connection
+    from sqlalchemy.engine import Connection
 
 _logger = logging.getLogger("otel_tracker.storage")
 
 _POOL_SECONDS: Final = 0.5
 """How long a reader waits for a free connection."""
+_READER_CONNECT_SECONDS: Final = 2.0
+"""At the most: whoever asked over HTTP is to have an answer within three."""
 _RECYCLE_SECONDS: Final = 1800
 _MIGRATION_SECONDS: Final = 600.0
 
@@ -43,11 +46,13 @@ class Server:
     """A database server, seen from one process."""
 
     name = ""
+    rests_for_seconds = 1.0
     driver_package = ""
     """What to install where the driver is missing."""
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
-        self.location = url.set(password=None, query={}, drivername=self.name).render_as_string(hide_password=False)
+        shown = URL.create(self.name, url.username, None, url.host, url.port, url.database)
+        self.location = shown.render_as_string(hide_password=False)  # which would show *** for none
         self._url = url
         self._max_connections = max_connections
         self._timeouts = timeouts
@@ -56,8 +61,8 @@ class Server:
 
     # --- what a subclass says
 
-    def connect_arguments(self, *, seconds: float, read_only: bool) -> dict[str, Any]:
-        """Of the driver's `connect`; each wait on the socket should end after `seconds`."""
+    def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:
+        """Of the driver's `connect`, which may take `connect` seconds; later waits should end after `seconds`."""
         raise NotImplementedError
 
     def descriptor(self, driver_connection: Any) -> int:
@@ -71,16 +76,24 @@ class Server:
     # --- Dialect
 
     def prepare(self) -> None:
-        """Create or migrate the tables, under a lock of the server."""
-        engine = self._engine(seconds=_MIGRATION_SECONDS, read_only=False, poolclass=NullPool)
+        """Create or migrate the tables, under a lock of the server; this may take long, a look does not."""
+        with self._opened(self._timeouts.statement) as connection:
+            is_done = schema.is_at_head(connection, location=self.location, auto=self._auto_migrate)
+        if not is_done:
+            with self._opened(_MIGRATION_SECONDS) as connection, self.schema_lock(connection):
+                schema.upgrade(connection, location=self.location)
+        _logger.info("storage: %s", self.location)
+
+    @contextlib.contextmanager
+    def _opened(self, seconds: float) -> Iterator[Connection]:
+        engine = self._engine(seconds=seconds, read_only=False, poolclass=NullPool)
         try:
-            with engine.connect() as connection, self.bounded(connection, seconds=_MIGRATION_SECONDS):
-                schema.ensure(connection, location=self.location, auto=self._auto_migrate, lock=self.schema_lock)
+            with engine.connect() as connection, self.bounded(connection, seconds=seconds):
+                yield connection
         except (SQLAlchemyError, OSError) as error:
             raise StorageUnavailableError(f"cannot open {self.location}: {_one_line(driver_error(error))}") from error
         finally:
             engine.dispose()
-        _logger.info("storage: %s", self.location)
 
     def writer_engine(self) -> Engine:
         """One connection; a statement that takes too long breaks it."""
@@ -137,7 +150,8 @@ class Server:
     def _engine(self, *, seconds: float, read_only: bool, **pool: Any) -> Engine:
         if "poolclass" in pool and pool["poolclass"] is not NullPool:
             pool["pool_recycle"] = _RECYCLE_SECONDS
-        arguments = self.connect_arguments(seconds=seconds, read_only=read_only)
+        connect = min(self._timeouts.connect, _READER_CONNECT_SECONDS) if read_only else self._timeouts.connect
+        arguments = self.connect_arguments(connect=connect, seconds=seconds, read_only=read_only)
         try:
             return create_engine(self._url, connect_args=arguments, isolation_level="READ COMMITTED", **pool)
         except ImportError as error:

@@ -58,6 +58,7 @@ class SQLite:
     """One file in WAL mode: one writer at a time in all processes, readers that cannot write."""
 
     name = "sqlite"
+    rests_for_seconds = 0.0
 
     def __init__(self, url: URL, *, max_connections: int, wal: bool, foreign_keys: bool) -> None:
         if not url.database or url.database == ":memory:":
@@ -102,7 +103,8 @@ class SQLite:
         engine = create_engine("sqlite://", creator=lambda: self._connect(()), poolclass=NullPool)
         event.listen(engine, "begin", _begin)
         with engine.connect() as connection:
-            schema.ensure(connection, location=self.location, auto=True, first=_mark_as_ours)
+            if not schema.is_at_head(connection, location=self.location, auto=True):
+                schema.upgrade(connection, location=self.location, first=_mark_as_ours)
         with contextlib.closing(self._connect(())) as connection:
             connection.execute(f"PRAGMA journal_mode={'WAL' if self._wal else 'DELETE'}")
 

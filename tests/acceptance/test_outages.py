@@ -1,0 +1,233 @@
+"""A database server stops, freezes, slows down, forgets, refuses: webhooks go on, and afterwards nothing is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from bridge_process import BridgeProcess, until
+from own_servers import OwnMariaDB, OwnPostgreSQL, OwnServer, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "once-upon-a-midnight"
+KEPT = {"disk", "process"}  # disk, but for a machine so busy that a sync takes 50 ms
+_names = (f"history_{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module", params=[OwnPostgreSQL, OwnMariaDB], ids=lambda kind: kind.kind)
+def server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+    own: OwnServer = request.param()
+    try:
+        own.start()
+        yield own
+    finally:
+        own.close()
+
+
+@pytest.fixture
+def url(server: OwnServer) -> Iterator[str]:
+    with server.database(next(_names)) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(server: OwnServer) -> Iterator[Proxy]:
+    between = Proxy(server.port)
+    yield between
+    between.close()
+
+
+def bridge_at(folder: Path, url: str, *, port: int | None = None) -> BridgeProcess:
+    parts = urlsplit(url)
+    kind = parts.scheme
+    section = f"BRIDGE__STORAGE__{kind.upper()}__"
+    settings = {
+        "HOST": "127.0.0.1", "PORT": str(port or parts.port), "DATABASE": parts.path.strip("/"),
+        "USERNAME": parts.username or "",
+    }  # fmt: skip
+    bridge = BridgeProcess(
+        folder, BRIDGE__STORAGE__TYPE=kind, **{section + name: value for name, value in settings.items()}
+    )
+    bridge.plugin("echo", "def handle(event):\n    return event.data\n")
+    return bridge
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, url: str) -> Iterator[BridgeProcess]:
+    with contextlib.closing(bridge_at(tmp_path, url)) as made:
+        yield made.start()
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path, url: str, proxy: Proxy) -> Iterator[BridgeProcess]:
+    with contextlib.closing(bridge_at(tmp_path, url, port=proxy.port)) as made:
+        yield made.start()
+
+
+def deliver(bridge: BridgeProcess, count: int) -> list[str]:
+    """Post, and give the ids of the executions; every answer is the plugin's, and durable."""
+    ids = []
+    for number in range(count):
+        answer = bridge.post("echo", {"n": number})
+        assert (answer.status_code, answer.json()) == (200, {"n": number})
+        assert answer.headers["X-Execution-Durable"] in KEPT
+        ids.append(answer.headers["X-Execution-Id"])
+    return ids
+
+
+def listed(bridge: BridgeProcess) -> list[str] | None:
+    """Oldest first; None while the history cannot be read."""
+    answer = bridge.client.get("/api/v1/executions", params={"limit": 1000})
+    return [row["id"] for row in reversed(answer.json()["executions"])] if answer.status_code == 200 else None
+
+
+def assert_reads_say_that_it_is_away(bridge: BridgeProcess) -> None:
+    """Each within three seconds, also when several ask at once."""
+    with httpx.Client(base_url=bridge.url, timeout=3.0) as client:
+        for path in ("/executions", "/executions/stats", "/executions/storage/info", "/executions/0"):
+            answer = client.get(f"/api/v1{path}")
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/storage-unavailable"), answer.text
+            assert int(answer.headers["Retry-After"]) >= 1
+
+
+def health(bridge: BridgeProcess) -> Any:
+    return bridge.client.get("/health").json()
+
+
+def assert_all_is_well_and_on_record(bridge: BridgeProcess, ids: list[str]) -> None:
+    assert until(lambda: listed(bridge) == ids, seconds=40), (listed(bridge), ids, bridge.log)
+    assert until(lambda: health(bridge)["status"] == "ok", seconds=20), health(bridge)
+    assert health(bridge)["spool"]["dropped"] == {}
+
+
+def test_a_stopped_server(server: OwnServer, bridge: BridgeProcess) -> None:
+    ids = deliver(bridge, 5)
+    assert until(lambda: listed(bridge) == ids)
+    server.kill()
+    try:
+        ids += deliver(bridge, 20)
+        assert_reads_say_that_it_is_away(bridge)
+        assert until(lambda: health(bridge)["status"] == "degraded")
+        assert health(bridge)["spool"]["frames"] == 20
+    finally:
+        server.start()
+    ids += deliver(bridge, 5)
+    assert_all_is_well_and_on_record(bridge, ids)
+
+
+def test_a_frozen_server(server: OwnServer, bridge: BridgeProcess) -> None:
+    ids = deliver(bridge, 5)
+    assert until(lambda: listed(bridge) == ids)
+    server.freeze()
+    try:
+        ids += deliver(bridge, 20)
+        assert_reads_say_that_it_is_away(bridge)
+        assert until(lambda: health(bridge)["status"] == "degraded", seconds=20)
+    finally:
+        server.thaw()
+    ids += deliver(bridge, 5)
+    assert_all_is_well_and_on_record(bridge, ids)
+
+
+def test_a_server_that_is_frozen_when_the_bridge_starts(server: OwnServer, url: str, tmp_path: Path) -> None:
+    with contextlib.closing(bridge_at(tmp_path, url)) as bridge:
+        server.freeze()
+        try:
+            bridge.start()
+            ids = deliver(bridge, 5)
+            assert_reads_say_that_it_is_away(bridge)
+        finally:
+            server.thaw()
+        assert_all_is_well_and_on_record(bridge, ids)
+
+
+def test_a_server_that_takes_two_seconds_for_each_answer(behind_proxy: BridgeProcess, proxy: Proxy) -> None:
+    ids = deliver(behind_proxy, 5)
+    assert until(lambda: listed(behind_proxy) == ids)
+    proxy.delay_seconds = 2.0
+    ids += deliver(behind_proxy, 20)
+    with httpx.Client(base_url=behind_proxy.url, timeout=3.0) as client:
+        assert client.get("/api/v1/executions").status_code == 503
+    proxy.delay_seconds = 0.0
+    assert_all_is_well_and_on_record(behind_proxy, ids)
+
+
+@pytest.mark.parametrize("sends_commit", [True, False], ids=["in COMMIT", "in INSERT"])
+def test_a_connection_that_is_cut(behind_proxy: BridgeProcess, proxy: Proxy, *, sends_commit: bool) -> None:
+    """In COMMIT nobody can know whether it happened: it is done again, and nothing is doubled."""
+    ids = deliver(behind_proxy, 5)
+    assert until(lambda: listed(behind_proxy) == ids)
+    proxy.cut_at = b"COMMIT" if sends_commit else b"INSERT"
+    ids += deliver(behind_proxy, 20)
+    assert until(lambda: proxy.cuts >= 2, seconds=20)
+    proxy.cut_at = b""
+    assert_all_is_well_and_on_record(behind_proxy, ids)
+
+
+def test_a_table_that_is_missing(server: OwnServer, url: str, bridge: BridgeProcess) -> None:
+    database = urlsplit(url).path.strip("/")
+    ids = deliver(bridge, 5)
+    assert until(lambda: listed(bridge) == ids)
+    server.execute("ALTER TABLE execution_payloads RENAME TO hidden", database=database)
+    ids += deliver(bridge, 20)
+    assert until(lambda: health(bridge)["status"] == "degraded")
+    assert until(lambda: bridge.client.get("/api/v1/executions").status_code == 503)
+    server.execute("ALTER TABLE hidden RENAME TO execution_payloads", database=database)
+    assert_all_is_well_and_on_record(bridge, ids)
+
+
+def test_a_database_that_takes_no_writes(server: OwnServer, url: str, tmp_path: Path) -> None:
+    """Reads go on; what came meanwhile is written once it may be."""
+    database = urlsplit(url).path.strip("/")
+    if server.kind == "postgresql":
+        user = "reader"
+        server.execute(f"CREATE USER {user}", f"GRANT ALL ON SCHEMA public TO {user}", database=database)
+        refuse = f"ALTER ROLE {user} SET default_transaction_read_only = on"
+        allow = f"ALTER ROLE {user} RESET default_transaction_read_only"
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"  # noqa: S608 - a name of our own
+        refused, allowed, gone = (refuse, cut), (allow, cut), (f"DROP OWNED BY {user}", f"DROP USER {user}")
+    else:
+        user = "reader@'127.0.0.1'"
+        server.execute(f"CREATE USER {user}", f"GRANT ALL ON {database}.* TO {user}")
+        refused, allowed, gone = ("SET GLOBAL read_only = 1",), ("SET GLOBAL read_only = 0",), (f"DROP USER {user}",)
+    bridge = bridge_at(tmp_path, url)
+    bridge._environment[f"BRIDGE__STORAGE__{server.kind.upper()}__USERNAME"] = "reader"
+    with contextlib.closing(bridge.start()):
+        ids = deliver(bridge, 5)
+        assert until(lambda: listed(bridge) == ids)
+        server.execute(*refused)
+        later = deliver(bridge, 20)
+        assert until(lambda: health(bridge)["status"] == "degraded", seconds=20)
+        assert until(lambda: listed(bridge) == ids)
+        server.execute(*allowed)
+        assert_all_is_well_and_on_record(bridge, ids + later)
+    server.execute(*gone, database=database)
+
+
+def test_a_password_that_is_changed(server: OwnServer, url: str, tmp_path: Path) -> None:
+    if server.kind != "mysql":
+        pytest.skip("this server of ours trusts everybody")
+    database = urlsplit(url).path.strip("/")
+    server.execute(f"CREATE USER w@'127.0.0.1' IDENTIFIED BY '{SECRET}'", f"GRANT ALL ON {database}.* TO w@'127.0.0.1'")
+    bridge = bridge_at(tmp_path, url)
+    bridge._environment |= {"BRIDGE__STORAGE__MYSQL__USERNAME": "w", "BRIDGE__STORAGE__MYSQL__PASSWORD": SECRET}
+    with contextlib.closing(bridge.start()):
+        ids = deliver(bridge, 5)
+        assert until(lambda: listed(bridge) == ids)
+        server.execute("ALTER USER w@'127.0.0.1' IDENTIFIED BY 'another'")
+        server.kill()  # connections that are open know no password any more
+        server.start()
+        ids += deliver(bridge, 20)
+        assert_reads_say_that_it_is_away(bridge)
+        assert until(lambda: "Access denied" in bridge.log)
+        assert SECRET not in bridge.log
+        server.execute(f"ALTER USER w@'127.0.0.1' IDENTIFIED BY '{SECRET}'")
+        assert_all_is_well_and_on_record(bridge, ids)
+    server.execute("DROP USER w@'127.0.0.1'")
