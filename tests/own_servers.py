@@ -197,7 +197,7 @@ class Proxy:
         self.delay_seconds = 0.0
         """How long each answer of the server is kept back."""
         self.cut_at: bytes = b""
-        """What a client sends with these bytes in it reaches the server; then the connection is cut, without an answer."""
+        """What a client sends with these bytes reaches the server; then the connection is cut, without an answer."""
         self.cuts = 0
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
