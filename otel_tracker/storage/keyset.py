@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all
 
 from otel_tracker.record import Status
-from otel_tracker.storage.query import Source, conditions, decode_cursor, source_of
+from otel_tracker.storage.query import Source, conditions, decode_cursor, key_source_of, source_of
 from otel_tracker.storage.tables import executions
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _merged(cuts: Sequence[ExecutionFilter], after: Position | None, *, limit: i
 
 
 def _keys(wanted: ExecutionFilter, after: Position | None) -> Select[Any]:
-    source = source_of(wanted)
+    source = key_source_of(wanted)
     columns: list[ColumnElement[Any]] = [source.start_time.label("start_time"), source.id.label("id")]
     return _newest(select(*columns), wanted, source, after)
 

@@ -11,6 +11,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Double, FromClause, Select, and_, cast, exists, func, literal_column, select
 
 from otel_tracker.errors import CursorError
@@ -60,9 +61,18 @@ _TAGGED: Final = Source(
 )
 
 
+_TAGS: Final = Source(tags, tags.c.start_time, tags.c.execution_id)
+
+
 def source_of(wanted: ExecutionFilter) -> Source:
     """A tag leads through the index of tags; everything else through those of executions."""
     return _TAGGED if wanted.tags else _ALL
+
+
+def key_source_of(wanted: ExecutionFilter) -> Source:
+    """The same where only positions are asked for: tags alone need no look at the executions."""
+    rest = replace(wanted, tags=(), started_from=None, started_before=None, text="")
+    return _TAGS if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
 
 
 def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:
@@ -117,7 +127,7 @@ def _tags(pairs: tuple[tuple[str, str], ...], source: Source) -> Iterator[Column
 
 def total(wanted: ExecutionFilter) -> Select[Any]:
     """Counts matches, but no further than one past what is told exactly."""
-    source = source_of(wanted)
+    source = key_source_of(wanted)
     bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
     return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())
 
