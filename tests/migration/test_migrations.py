@@ -60,7 +60,7 @@ def differences(url: str) -> list[Any]:
     engine = engine_of(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found = compare_metadata(context, metadata)
+        found: list[Any] = compare_metadata(context, metadata)
     engine.dispose()
     return found
 
