@@ -59,9 +59,7 @@ _ALL: Final = Source(executions, executions.c.start_time, executions.c.id)
 _TAGGED: Final = Source(
     tags.join(executions, executions.c.id == tags.c.execution_id), tags.c.start_time, tags.c.execution_id
 )
-
-
-_TAGS: Final = Source(tags, tags.c.start_time, tags.c.execution_id)
+_TAGS_ALONE: Final = Source(tags, tags.c.start_time, tags.c.execution_id)
 
 
 def source_of(wanted: ExecutionFilter) -> Source:
@@ -72,7 +70,7 @@ def source_of(wanted: ExecutionFilter) -> Source:
 def key_source_of(wanted: ExecutionFilter) -> Source:
     """The same where only positions are asked for: tags alone need no look at the executions."""
     rest = replace(wanted, tags=(), started_from=None, started_before=None, text="")
-    return _TAGS if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
+    return _TAGS_ALONE if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
 
 
 def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:
@@ -95,8 +93,7 @@ def _kinds(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
     if wanted.statuses:
         found.extend(_status(wanted.statuses))
     if wanted.error_types:
-        found.append(_one_of(executions.c.error_type, wanted.error_types))
-        found.append(literal_column(HAS_ERROR_TYPE.text))
+        found.extend(_error_type(wanted.error_types))
     return found
 
 
@@ -108,6 +105,11 @@ def _status(statuses: tuple[Status, ...]) -> list[ColumnElement[bool]]:
     found = [_one_of(executions.c.status, tuple(status.value for status in statuses))]
     # An error filter or a status other than completed: say literally what the partial index covers.
     return found if Status.COMPLETED in statuses else [*found, literal_column(NOT_COMPLETED.text)]
+
+
+def _error_type(error_types: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    found = [_one_of(executions.c.error_type, error_types)]
+    return found if "" in error_types else [*found, literal_column(HAS_ERROR_TYPE.text)]
 
 
 def _within(

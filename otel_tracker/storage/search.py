@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FIRST_READ: Final = 10
 MOST_OF_READ: Final = 50
-"""Executions in one read: megabytes each they are a hundred."""
+"""Executions in one read: with an input and an output of a megabyte each, a hundred megabytes of memory."""
 READ_CHARACTERS: Final = 4 * 1024 * 1024
 """What a read aims at: fewer executions where they are big."""
 

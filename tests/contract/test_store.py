@@ -218,6 +218,7 @@ def test_filters_select_what_they_say(store: ExecutionStore) -> None:
     assert ids(store, statuses=(Status.FAILED,)) == [2]
     assert ids(store, statuses=(Status.COMPLETED, Status.RUNNING)) == [4, 3, 1]
     assert ids(store, error_types=("timeout",)) == [2]
+    assert ids(store, error_types=("timeout", "")) == [4, 3, 2, 1]
     assert ids(store, trace_id="f" * 32) == [1]
     assert ids(store, delivery_id="d-2") == [2]
     assert ids(store, started_from=NOON + 2 * SECOND, started_before=NOON + 4 * SECOND) == [3, 2]
