@@ -10,6 +10,7 @@ are stored. Nothing is normalised: `é` as one code point does not match `e` wit
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
     from otel_tracker.query import PageRequest, SearchBudget
 
+POSITIONS: Final = 500
+"""Positions in one read: small, and of several plugins dear to ask for."""
 FIRST_READ: Final = 10
 MOST_OF_READ: Final = 50
-"""Executions in one read: with an input and an output of a megabyte each, a hundred megabytes of memory."""
+"""Texts in one read: with an input and an output of a megabyte each, a hundred megabytes of memory."""
 READ_CHARACTERS: Final = 4 * 1024 * 1024
 """What a read aims at: fewer executions where they are big."""
 
@@ -80,16 +83,23 @@ class _Meter:
 
 
 def _candidates(connection: Connection, request: PageRequest) -> Iterator[_Candidate]:
-    after = decode_cursor(request.cursor) if request.cursor else None
+    positions = _positions(connection, request)
     size = FIRST_READ
+    while some := list(islice(positions, size)):
+        texts = _texts(connection, [execution_id for _, execution_id in some])
+        yield from (_Candidate(position, texts.get(position[1], ())) for position in some)
+        size = _next_size(texts)
+
+
+def _positions(connection: Connection, request: PageRequest) -> Iterator[Position]:
+    after = decode_cursor(request.cursor) if request.cursor else None
     while True:
-        statement = keyset.positions(request.filter, after, limit=size)
+        statement = keyset.positions(request.filter, after, limit=POSITIONS)
         found = [(row.start_time, row.id) for row in connection.execute(statement)]
-        texts = _texts(connection, [execution_id for _, execution_id in found])
-        yield from (_Candidate(position, texts.get(position[1], ())) for position in found)
-        if len(found) < size:
+        yield from found
+        if len(found) < POSITIONS:
             return
-        after, size = found[-1], _next_size(texts)
+        after = found[-1]
 
 
 def _texts(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

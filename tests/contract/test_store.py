@@ -366,6 +366,12 @@ def test_a_budget_that_is_hit_is_admitted_and_the_search_goes_on_behind(
     assert walked(store, PageRequest(filter=ExecutionFilter(text="x"), budget=budget, cursor=page.next_cursor)) == [2]
 
 
+def test_a_search_goes_through_a_long_history(store: ExecutionStore) -> None:
+    store.write([execution(number, error="x" if number in {1, 600} else "") for number in range(1, 1102)])
+    page = searched(store, "x")
+    assert (numbers(page), page.total, page.total_is_exact, page.next_cursor) == ([600, 1], 2, True, "")
+
+
 def test_a_search_reads_the_whole_records_that_it_found(store: ExecutionStore) -> None:
     record = execution(1, error="x", traceback="Traceback", logs='["y"]')
     store.write([record, execution(2)])
