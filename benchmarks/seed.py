@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from otel_tracker.record import ExecutionRecord, Rank, Status
 from otel_tracker.storage import open_store
-from otel_tracker.storage.rows import execution_values, payload_values
-from otel_tracker.storage.tables import executions, payloads
+from otel_tracker.storage.rows import execution_values, payload_values, tag_pairs
+from otel_tracker.storage.tables import executions, payloads, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BATCH = 20_000
 SPAN_NANOSECONDS = 30 * 86_400 * 1_000_000_000
 INPUT = '{"action":"opened","number":%d,"repository":{"full_name":"ada/engine"},"sender":{"login":"user-%d"}}'
+
+TAGS = '{"team":"engine"}'
+"""Of one in twenty."""
 
 
 def record(chance: random.Random, start: int) -> ExecutionRecord:
@@ -55,6 +58,7 @@ def record(chance: random.Random, start: int) -> ExecutionRecord:
         span_id=f"{chance.getrandbits(64):016x}",
         user_agent="GitHub-Hookshot/0f1b2c3",
         remote_ip="192.0.2.10",
+        tags=TAGS if number % 20 == 0 else "{}",
         logs="[]",
         instance_id="0199f2b0-6d5e-7c1a-9f00-3f1c5f6a7b8c",
         delivery_id=str(uuid.UUID(int=chance.getrandbits(128), version=4)),
@@ -77,6 +81,11 @@ def records(count: int, *, seed: int = 1) -> Iterator[ExecutionRecord]:
     return (record(chance, now - SPAN_NANOSECONDS + number * step) for number in range(count))
 
 
+def tag_values(row: ExecutionRecord) -> list[tuple[str, str, str, int]]:
+    """In the order of `tables.tags`."""
+    return [(row.id, name, value, row.start_time) for name, value in tag_pairs(row.tags)]
+
+
 def insert(table: Table) -> str:
     """The driver's plain insert into every column."""
     names = ", ".join(column.name for column in table.columns)
@@ -95,6 +104,7 @@ def seed(path: Path, count: int) -> float:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(insert(executions), map(execution_values, batch))
             connection.executemany(insert(payloads), map(payload_values, batch))
+            connection.executemany(insert(tags), (values for one in batch for values in tag_values(one)))
             connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return count / (time.perf_counter() - begun)

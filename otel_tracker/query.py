@@ -13,6 +13,20 @@ TOTAL_IS_EXACT_UP_TO = 10_000
 """Counting stops here: a page of a big history must not cost a scan of it."""
 
 
+class SearchBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one page may look at in search of a text; the first bound that is reached ends the scan.
+
+    At least one execution is looked at, so that a client that follows `next_cursor` always comes to the end.
+    """
+
+    rows: int = 50_000
+    """Executions. One core compares some 60,000 small ones a second."""
+    characters: int = 64 * 1024 * 1024
+    """Of input, output and error. In big texts a second folds 100 million of ASCII, 40 million of others."""
+    seconds: float = 1.0
+    """Looked at after each execution, so that it is passed by one read at most."""
+
+
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which executions; all given conditions must hold."""
 
@@ -27,6 +41,12 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Nanoseconds since the epoch, exclusive."""
     tags: tuple[tuple[str, str], ...] = ()
     """Pairs of a tag's name and its exact value."""
+    min_duration: int | None = None
+    """Nanoseconds, inclusive. An execution that has not ended has no duration: neither bound selects it."""
+    max_duration: int | None = None
+    """Nanoseconds, inclusive."""
+    text: str = ""
+    """Somewhere in input, output or error, as they are stored; upper and lower case are one (`str.casefold`)."""
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,23 +55,30 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     filter: ExecutionFilter = ExecutionFilter()
     limit: int = 50
     offset: int = 0
-    """Rows to leave out; 0 where `cursor` is given."""
+    """Rows to leave out; 0 where `cursor` is given, and where the filter has a `text`."""
     cursor: str = ""
     """`next_cursor` of the page before, or empty for the first page."""
     with_payloads: bool = True
     """False: input, output, logs, traceback and metadata stay empty and their table is never read."""
     with_total: bool = True
+    budget: SearchBudget = SearchBudget()
+    """Where the filter has a `text`."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """One page. `total` counts the matches of the filter up to `TOTAL_IS_EXACT_UP_TO`."""
+    """One page. `total` counts the matches of the filter up to `TOTAL_IS_EXACT_UP_TO`.
+
+    Where the filter has a `text` it counts what this page saw, and is exact where that was the whole history.
+    """
 
     executions: list[ExecutionRecord]
     total: int
     total_is_exact: bool
-    """False: there are more than `total`."""
+    """False: there are, or may be, more than `total`."""
     next_cursor: str
     """Opaque; empty on the last page."""
+    scan_complete: bool = True
+    """False: the budget ended the search before the page was full; `next_cursor` goes on where it stopped."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):

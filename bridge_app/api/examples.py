@@ -55,6 +55,7 @@ PAGE: Final = shapes.ExecutionPage(
     limit=1,
     offset=0,
     next_cursor="MTc0OTIyMDQyODAwMDAwMDAwMDowMTk3NDU3ZQ",
+    scan_complete=True,
 )
 STATS: Final = ExecutionStats(
     total_executions=1000,

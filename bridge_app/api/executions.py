@@ -7,40 +7,24 @@ from typing import Annotated, Any, Final
 
 from litestar import Controller, Response, delete, route
 from litestar.datastructures import State
-from litestar.openapi.spec import Example, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from bridge_app.api import examples, shapes
-from bridge_app.api.filters import chosen_fields, execution_filter
+from bridge_app.api.filter_parameters import FILTER_DEPENDENCY, many, one
+from bridge_app.api.filters import chosen_fields
 from bridge_app.api.openapi import answers
 from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
 from bridge_app.api.rendering import FIELDS, PAYLOAD_FIELDS, encode_json, execution, plugin_stats, span, storage_state
 from bridge_app.history import History
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
-from otel_tracker.classification import ERROR_TYPES
-from otel_tracker.query import PageRequest, PruneResult, StatsRequest
-from otel_tracker.record import ExecutionStats, Status
+from otel_tracker.query import ExecutionFilter, PageRequest, PruneResult, StatsRequest
+from otel_tracker.record import ExecutionStats
 
 READ: Final = ("GET", "HEAD")
 JSON: Final = "application/json"
 _DAY: Final = 86_400_000_000_000
-
-
-def _many(description: str, *, of: tuple[str, ...] = ()) -> Any:
-    items = {"items": Schema(type=OpenAPIType.STRING, enum=list(of))} if of else {}
-    return QueryParameter(
-        description=f"{description} May be repeated, or a comma-separated list.", schema_extra=dict(items)
-    )
-
-
-def _one(description: str, *, example: str = "", schema_format: str = "") -> Any:
-    return QueryParameter(
-        description=description,
-        examples=[Example(value=example)] if example else None,
-        schema_extra={"format": schema_format} if schema_format else None,
-    )
 
 
 Days = Annotated[int, QueryParameter(ge=1, le=3650, description="How many UTC days, today included.")]
@@ -73,60 +57,41 @@ class ExecutionsController(Controller):
         "/",
         http_method=READ,
         sync_to_thread=True,
+        dependencies=FILTER_DEPENDENCY,
         summary="The history, newest first",
         responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 503)),
     )
-    def list_executions(  # noqa: PLR0913 - each is a separate fact, named at the call
+    def list_executions(
         self,
         state: State,
+        *,
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Records on a page.")] = 50,
         offset: Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Records to leave out.")] = 0,
-        cursor: Annotated[str | None, _one("`next_cursor` of the page before: goes on behind it.")] = None,
-        plugin: Annotated[tuple[str, ...], _many("Only these plugins.")] = (),
-        status: Annotated[tuple[str, ...], _many("Only these.", of=tuple(Status))] = (),
-        error_type: Annotated[tuple[str, ...], _many("Only these.", of=ERROR_TYPES)] = (),
-        trace_id: Annotated[
-            str | None, _one("32 hexadecimal digits.", example="4bf92f3577b34da6a3ce929d0e0e4736")
-        ] = None,
-        delivery_id: Annotated[str | None, _one("The sender's own id of the delivery.")] = None,
-        start_time: Annotated[
-            str | None, _one("Started then or later.", example="2025-06-06T14:33:48Z", schema_format="date-time")
-        ] = None,
-        end_time: Annotated[
-            str | None, _one("Started before.", example="2025-06-07T00:00:00Z", schema_format="date-time")
-        ] = None,
-        tags: Annotated[
-            tuple[str, ...], QueryParameter(description="`name:value`; may be repeated, then all must fit.")
-        ] = (),
+        cursor: Annotated[str | None, one("`next_cursor` of the page before: goes on behind it.")] = None,
+        chosen: NamedDependency[ExecutionFilter],
         fields: Annotated[
             tuple[str, ...],
-            _many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
+            many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
         ] = (),
     ) -> Response[Any]:
         """Records that match every filter.
 
-        `offset` counts from the newest record, so it shifts while records arrive; `cursor` does not.
+        `offset` counts from the newest record, so it shifts while records arrive, and a deep one reads all that it
+        leaves out; `cursor` does neither. A search for text (`q`) looks at a bounded number of records a page and says
+        in `scan_complete` whether it was done: `next_cursor` goes on searching.
         """
-        if cursor and offset:
-            raise FieldError("is given beside cursor: expected one of the two", field="offset")
-        chosen = chosen_fields(fields)
+        for other, given in (("cursor", cursor), ("q", chosen.text)):
+            if given and offset:
+                raise FieldError(f"is given beside {other}: expected one of the two", field="offset")
+        shown = chosen_fields(fields)
         request = PageRequest(
-            filter=execution_filter(
-                plugin=plugin,
-                status=status,
-                error_type=error_type,
-                trace_id=trace_id,
-                delivery_id=delivery_id,
-                start_time=start_time,
-                end_time=end_time,
-                tags=tags,
-            ),
+            filter=chosen,
             limit=limit,
             offset=offset,
             cursor=cursor or "",
-            with_payloads=not chosen or not PAYLOAD_FIELDS.isdisjoint(chosen),
+            with_payloads=not shown or not PAYLOAD_FIELDS.isdisjoint(shown),
         )
-        return page_response(history(state).store, request, chosen)
+        return page_response(history(state).store, request, shown)
 
     @route(
         "/stats",
@@ -136,7 +101,7 @@ class ExecutionsController(Controller):
         responses=answers(ExecutionStats, "The figures", example=examples.STATS, errors=(404, 422, 503)),
     )
     def get_stats(
-        self, state: State, days: Days = 7, plugin: Annotated[str | None, _one("Only this plugin.")] = None
+        self, state: State, days: Days = 7, plugin: Annotated[str | None, one("Only this plugin.")] = None
     ) -> Response[bytes]:
         """Of the executions that started in the last days, of all plugins or of one."""
         return json_response(history(state).store.stats(_period(days, plugin or "")))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from bridge_app.api.rendering import FIELDS
+from bridge_app.api.times import duration, moment
 from bridge_app.problems import FieldError
 from otel_tracker.classification import ERROR_TYPES
 from otel_tracker.query import ExecutionFilter
@@ -19,58 +18,44 @@ if TYPE_CHECKING:
 MAX_VALUES: Final = 100
 """Of one filter: what a database takes in one statement is bounded too."""
 MAX_TAGS: Final = 10
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_INT64: Final = 2**63 - 1
-# An unescaped + of an offset arrives as a space. A second may have any number of decimals.
-_RFC3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([-+ ])(\d\d:\d\d))?", re.ASCII
-)
-
-
-def nanoseconds(field: str, text: str | None) -> int | None:
-    """An RFC 3339 time as nanoseconds since the epoch; None where there is none. Without an offset it is UTC.
-
-    Years that 64 bits of nanoseconds cannot tell (before 1677, after 2262) become the nearest that they can.
-
-    >>> nanoseconds("start_time", "2025-06-06T16:33:48+02:00")
-    1749220428000000000
-    """
-    if not text:
-        return None
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise _not_a_time(field, text)
-    date, clock, fraction, sign, offset = match.groups()
-    try:
-        moment = datetime.fromisoformat(f"{date}T{clock}{(sign or '').replace(' ', '+')}{offset or '+00:00'}")
-        delta = moment - _EPOCH
-    except (ValueError, OverflowError):
-        raise _not_a_time(field, text) from None
-    whole = (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + int((fraction or "0")[:9].ljust(9, "0"))
-    return max(-_INT64, min(_INT64, whole))
+MAX_TEXT: Final = 1000
+"""Characters of a text that is searched for."""
 
 
 def execution_filter(  # noqa: PLR0913 - each is a separate fact, named at the call
     *,
-    plugin: Sequence[str],
-    status: Sequence[str],
-    error_type: Sequence[str],
-    trace_id: str | None,
-    delivery_id: str | None,
-    start_time: str | None,
-    end_time: str | None,
-    tags: Sequence[str],
+    now: int,
+    plugin: Sequence[str] = (),
+    status: Sequence[str] = (),
+    error_type: Sequence[str] = (),
+    trace_id: str | None = None,
+    delivery_id: str | None = None,
+    start_time: str | None = None,
+    end_time: str | None = None,
+    min_duration: str | None = None,
+    max_duration: str | None = None,
+    tags: Sequence[str] = (),
+    q: str | None = None,
 ) -> ExecutionFilter:
-    """All filters of the history's list."""
+    """All filters of the history, as their text. Relative times count from `now`, nanoseconds since the epoch."""
+    shortest = duration("min_duration", min_duration) if min_duration else None
+    longest = duration("max_duration", max_duration) if max_duration else None
+    if shortest is not None and longest is not None and shortest > longest:
+        raise FieldError(
+            f"is {min_duration!r}: expected no more than max_duration, {max_duration!r}", field="min_duration"
+        )
     return ExecutionFilter(
         plugins=_names("plugin", plugin),
         statuses=tuple(Status(one) for one in _known("status", status, [s.value for s in Status])),
         error_types=_known("error_type", error_type, ERROR_TYPES),
         trace_id=_trace_id(trace_id),
         delivery_id=delivery_id or "",
-        started_from=nanoseconds("start_time", start_time),
-        started_before=nanoseconds("end_time", end_time),
+        started_from=moment("start_time", start_time, now=now) if start_time else None,
+        started_before=moment("end_time", end_time, now=now) if end_time else None,
+        min_duration=shortest,
+        max_duration=longest,
         tags=_tags(tags),
+        text=q or "",
     )
 
 
@@ -117,10 +102,6 @@ def _tag(text: str) -> tuple[str, str]:
     if not separator or not name:
         raise _wrong("tags", text, "name:value, such as job_id:job-123")
     return name, value
-
-
-def _not_a_time(field: str, text: str) -> FieldError:
-    return _wrong(field, text, "an RFC 3339 time, such as 2025-06-06T14:33:48Z")
 
 
 def _wrong(field: str, value: str, expected: str) -> FieldError:

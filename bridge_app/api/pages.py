@@ -30,7 +30,8 @@ MOST_OF_PART: Final = 50
 
 def page_response(store: RecordReader, request: PageRequest, fields: tuple[str, ...]) -> Response[Any]:
     """In one piece, or as a stream where it is big. What is wrong with the request is told before anything is sent."""
-    chunks = _chunks(_parts(store, request), request, fields)
+    parts = _search_parts(store, request) if request.filter.text else _parts(store, request)
+    chunks = _chunks(parts, request, fields)
     made: list[bytes] = []
     for chunk in chunks:
         made.append(chunk)
@@ -54,6 +55,16 @@ def _parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
         part = replace(part, limit=max(1, size), offset=0, cursor=page.next_cursor, with_total=False)
 
 
+def _search_parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
+    """A search is done once, under one budget; then what it found is read whole, one record after the other."""
+    page = store.page(replace(request, with_payloads=False))
+    if not request.with_payloads or not page.executions:
+        yield page
+        return
+    for found in page.executions:
+        yield replace(page, executions=[store.get(found.id) or found])
+
+
 def _size(record: ExecutionRecord) -> int:
     return len(record.input) + len(record.output) + len(record.traceback) + len(record.logs)
 
@@ -75,6 +86,7 @@ def _chunks(pages: Iterator[Page], request: PageRequest, fields: Sequence[str]) 
         limit=request.limit,
         offset=request.offset,
         next_cursor=last.next_cursor or None,
+        scan_complete=last.scan_complete,
     )
     yield encode_json(envelope).removeprefix(b'{"executions":[')
 

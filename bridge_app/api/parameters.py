@@ -6,15 +6,18 @@ known one. Use it as `before_request` of a route, controller or router.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.di import Provide
 from litestar.enums import ParamType
 from litestar.handlers import BaseRouteHandler
 from litestar.params import ParameterKwarg
+from litestar.typing import FieldDefinition
 
 from bridge_app.problems import FieldError
 
@@ -29,20 +32,33 @@ async def refuse_unknown_parameters(request: Request[Any, Any, State]) -> None:
     for name, values in request.query_params.dict().items():
         if name not in known:
             raise FieldError(_unknown(name, list(known)), field=name[:MAX_SHOWN])
-        if not all(values):
+        if not all(values) and not known[name].may_be_empty:
             raise FieldError("is empty: leave it out, or give it a value", field=name)
-        if len(values) > 1 and not known[name]:
+        if len(values) > 1 and not known[name].may_be_repeated:
             raise FieldError(f"was given {len(values)} times: expected it once", field=name)
 
 
+class Taken(NamedTuple):
+    """How a query parameter may be given."""
+
+    may_be_repeated: bool
+    may_be_empty: bool
+    """Where it is declared with `min_length=0`."""
+
+
 @cache
-def query_parameters(handler: BaseRouteHandler) -> dict[str, bool]:
-    """The names of a handler's query parameters, each with whether it may be repeated."""
-    return {
-        name: field.is_non_string_collection
-        for name, field in handler.parsed_fn_signature.parameters.items()
-        if isinstance(field.kwarg_definition, ParameterKwarg) and field.kwarg_definition.param_type == ParamType.QUERY
-    }
+def query_parameters(handler: BaseRouteHandler) -> dict[str, Taken]:
+    """The query parameters of a handler by name, those of its dependencies among them."""
+    return dict(_taken(handler.parsed_fn_signature.parameters, handler.resolve_dependencies()))
+
+
+def _taken(fields: Mapping[str, FieldDefinition], dependencies: Mapping[str, Provide]) -> Iterator[tuple[str, Taken]]:
+    for name, field in fields.items():
+        declared = field.kwarg_definition
+        if provider := dependencies.get(name):
+            yield from _taken(provider.parsed_fn_signature.parameters, dependencies)
+        elif isinstance(declared, ParameterKwarg) and declared.param_type == ParamType.QUERY:
+            yield name, Taken(field.is_non_string_collection, declared.min_length == 0)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from bridge_app.api.filters import execution_filter, nanoseconds
+from bridge_app.api.filters import execution_filter
+from bridge_app.api.times import moment
 from bridge_app.config_binding import parse_duration
 from bridge_app.errors import BridgeError
 from bridge_app.problems import FieldError
@@ -66,31 +67,31 @@ def wanted(  # noqa: PLR0913 - each is a filter of its own
 ) -> ExecutionFilter:
     """The options as a filter. Raises `BridgeError` that names the option."""
     try:
+        now = time.time_ns()
         chosen = execution_filter(
+            now=now,
             plugin=plugin,
             status=status,
             error_type=error_type,
             trace_id=trace_id,
             delivery_id=delivery_id,
-            start_time=None,
-            end_time=None,
             tags=tag,
         )
-        return msgspec.structs.replace(chosen, started_from=_started_from(since))
+        return msgspec.structs.replace(chosen, started_from=_started_from(since, now=now))
     except FieldError as error:
         option = {"tags": "tag"}.get(error.field, error.field).replace("_", "-")
         raise BridgeError(f"--{option} {error.detail.removeprefix(f'{error.field} ')}") from error
 
 
-def _started_from(since: str | None) -> int | None:
+def _started_from(since: str | None, *, now: int) -> int | None:
     if not since:
         return None
     try:
-        return time.time_ns() - parse_duration(since) * 1_000_000_000
+        return now - parse_duration(since) * 1_000_000_000
     except ValueError:
         pass
     try:
-        return nanoseconds("since", since)
+        return moment("since", since, now=now)
     except FieldError:
         raise FieldError(
             f"is {since!r}: expected a duration such as 24h or 7d, or a time such as 2025-06-06T14:33:48Z",

@@ -1,4 +1,4 @@
-"""`otel_tracker.query` compiled to SQL, and page cursors. Builds statements; runs none.
+"""`otel_tracker.query` compiled to SQL, and page cursors. Builds statements; runs none. Pages are made in `keyset`.
 
 A cursor is base64url of `<start_time>:<id>` of the last row of a page: the next page starts behind it, whatever
 arrived in between.
@@ -9,14 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Select, and_, cast, func, literal_column, or_, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Double, FromClause, Select, and_, cast, exists, func, literal_column, select
 
 from otel_tracker.errors import CursorError
-from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter, PageRequest, StatsRequest
+from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter, StatsRequest
 from otel_tracker.record import Status
-from otel_tracker.storage.tables import HAS_DELIVERY, NOT_COMPLETED, executions, tags
+from otel_tracker.storage.tables import HAS_DELIVERY, HAS_ERROR_TYPE, NOT_COMPLETED, executions, tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DAY_NANOSECONDS: Final = 86_400_000_000_000
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19}):([0-9A-Za-z-]{1,36})", re.ASCII)
@@ -43,25 +47,53 @@ def _foreign(cursor: str) -> CursorError:
     return CursorError(f"cursor {cursor[:80]!r} is not one of ours: use next_cursor of the page before, unchanged")
 
 
-def conditions(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
-    """All of them must hold."""
+class Source(NamedTuple):
+    """Rows of executions, and the two columns that an index of theirs has in the order of pages."""
+
+    rows: FromClause
+    start_time: ColumnElement[int]
+    id: ColumnElement[str]
+
+
+_ALL: Final = Source(executions, executions.c.start_time, executions.c.id)
+_TAGGED: Final = Source(
+    tags.join(executions, executions.c.id == tags.c.execution_id), tags.c.start_time, tags.c.execution_id
+)
+_TAGS_ALONE: Final = Source(tags, tags.c.start_time, tags.c.execution_id)
+
+
+def source_of(wanted: ExecutionFilter) -> Source:
+    """A tag leads through the index of tags; everything else through those of executions."""
+    return _TAGGED if wanted.tags else _ALL
+
+
+def key_source_of(wanted: ExecutionFilter) -> Source:
+    """The same where only positions are asked for: tags alone need no look at the executions."""
+    rest = replace(wanted, tags=(), started_from=None, started_before=None, text="")
+    return _TAGS_ALONE if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
+
+
+def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:
+    """All of them must hold; `text` is not among them, for no two databases compare text alike."""
     table = executions.c
-    found: list[ColumnElement[bool]] = []
-    if wanted.plugins:
-        found.append(_one_of(table.plugin_name, wanted.plugins))
-    if wanted.statuses:
-        found.extend(_status(wanted.statuses))
-    if wanted.error_types:
-        found.append(_one_of(table.error_type, wanted.error_types))
+    found = [*_kinds(wanted), *_tags(wanted.tags, source)]
     if wanted.trace_id:
         found.append(table.trace_id == wanted.trace_id)
     if wanted.delivery_id:
         found += [table.delivery_id == wanted.delivery_id, literal_column(HAS_DELIVERY.text)]
-    if wanted.started_from is not None:
-        found.append(table.start_time >= wanted.started_from)
+    found += _within(source.start_time, at_least=wanted.started_from)
     if wanted.started_before is not None:
-        found.append(table.start_time < wanted.started_before)
-    found.extend(_tag(name, value) for name, value in wanted.tags)
+        found.append(source.start_time < wanted.started_before)
+    durations = _within(table.duration, at_least=wanted.min_duration, at_most=wanted.max_duration)
+    return [*found, table.end_time.is_not(None), *durations] if durations else found
+
+
+def _kinds(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
+    found = [_one_of(executions.c.plugin_name, wanted.plugins)] if wanted.plugins else []
+    if wanted.statuses:
+        found.extend(_status(wanted.statuses))
+    if wanted.error_types:
+        found.extend(_error_type(wanted.error_types))
     return found
 
 
@@ -75,28 +107,30 @@ def _status(statuses: tuple[Status, ...]) -> list[ColumnElement[bool]]:
     return found if Status.COMPLETED in statuses else [*found, literal_column(NOT_COMPLETED.text)]
 
 
-def _tag(name: str, value: str) -> ColumnElement[bool]:
-    # IN and not EXISTS: a rare tag, such as a job id, can then drive the search instead of being probed for every row.
-    return executions.c.id.in_(select(tags.c.execution_id).where(tags.c.name == name, tags.c.value == value))
+def _error_type(error_types: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    found = [_one_of(executions.c.error_type, error_types)]
+    return found if "" in error_types else [*found, literal_column(HAS_ERROR_TYPE.text)]
 
 
-def page(request: PageRequest) -> Select[Any]:
-    """One row more than asked, to know whether there is a next page."""
-    statement = select(executions).where(*conditions(request.filter))
-    if request.cursor:
-        start_time, execution_id = decode_cursor(request.cursor)
-        table = executions.c
-        before = or_(table.start_time < start_time, and_(table.start_time == start_time, table.id < execution_id))
-        # The plain bound comes first: an index can seek to it, which it cannot for the OR.
-        statement = statement.where(table.start_time <= start_time, before)
-    elif request.offset > 0:
-        statement = statement.offset(request.offset)
-    return statement.order_by(executions.c.start_time.desc(), executions.c.id.desc()).limit(request.limit + 1)
+def _within(
+    column: ColumnElement[int], *, at_least: int | None = None, at_most: int | None = None
+) -> list[ColumnElement[bool]]:
+    bounds = [] if at_least is None else [column >= at_least]
+    return bounds if at_most is None else [*bounds, column <= at_most]
+
+
+def _tags(pairs: tuple[tuple[str, str], ...], source: Source) -> Iterator[ColumnElement[bool]]:
+    # The first leads; the others are looked up for each row that it finds.
+    for number, (name, value) in enumerate(pairs):
+        table = tags.alias(f"tag_{number}") if number else tags
+        fits = and_(table.c.name == name, table.c.value == value)
+        yield exists().where(table.c.execution_id == source.id, fits) if number else fits
 
 
 def total(wanted: ExecutionFilter) -> Select[Any]:
     """Counts matches, but no further than one past what is told exactly."""
-    bounded: Select[Any] = select(literal_column("1")).select_from(executions).where(*conditions(wanted))
+    source = key_source_of(wanted)
+    bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
     return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, StatsRequest
 from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
-from otel_tracker.storage import query
+from otel_tracker.storage import keyset, query
 from otel_tracker.storage.rows import execution_from
+from otel_tracker.storage.search import search
 from otel_tracker.storage.tables import executions, payloads, spans
 
 if TYPE_CHECKING:
@@ -54,18 +55,8 @@ class Reader:
 
     def page(self, request: PageRequest) -> Page:
         """A page, newest first."""
-        statement = query.page(request)
         with self._database.read() as connection:
-            rows = connection.execute(statement).all()
-            shown, more = rows[: request.limit], len(rows) > request.limit
-            total = int(connection.execute(query.total(request.filter)).scalar_one()) if request.with_total else 0
-            found = _whole(connection, shown) if request.with_payloads else _narrow(shown)
-        return Page(
-            executions=found,
-            total=min(total, TOTAL_IS_EXACT_UP_TO),
-            total_is_exact=request.with_total and total <= TOTAL_IS_EXACT_UP_TO,
-            next_cursor=query.encode_cursor(found[-1].start_time, found[-1].id) if more and found else "",
-        )
+            return _searched(connection, request) if request.filter.text else _page(connection, request)
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
         """Counts and durations of a period."""
@@ -108,6 +99,36 @@ class Reader:
 def _askable(execution_id: str) -> str:
     """A lone surrogate in a path must be "not found", not an encoding error."""
     return execution_id.encode("utf-8", "replace").decode()
+
+
+def _page(connection: Connection, request: PageRequest) -> Page:
+    rows = connection.execute(keyset.page(request)).all()
+    shown, more = rows[: request.limit], len(rows) > request.limit
+    total = int(connection.execute(query.total(request.filter)).scalar_one()) if request.with_total else 0
+    return Page(
+        executions=_records(connection, shown, with_payloads=request.with_payloads),
+        total=min(total, TOTAL_IS_EXACT_UP_TO),
+        total_is_exact=request.with_total and total <= TOTAL_IS_EXACT_UP_TO,
+        next_cursor=query.encode_cursor(shown[-1].start_time, shown[-1].id) if more and shown else "",
+    )
+
+
+def _searched(connection: Connection, request: PageRequest) -> Page:
+    found = search(connection, request)
+    ids = [execution_id for _, execution_id in found.matches]
+    by_id = {row.id: row for row in connection.execute(select(executions).where(executions.c.id.in_(ids)))}
+    rows = [by_id[execution_id] for execution_id in ids if execution_id in by_id]
+    return Page(
+        executions=_records(connection, rows, with_payloads=request.with_payloads),
+        total=len(rows),
+        total_is_exact=found.goes_on_behind is None and not request.cursor,
+        next_cursor=query.encode_cursor(*found.goes_on_behind) if found.goes_on_behind else "",
+        scan_complete=found.scan_complete,
+    )
+
+
+def _records(connection: Connection, rows: Sequence[SqlRow[Any]], *, with_payloads: bool) -> list[ExecutionRecord]:
+    return _whole(connection, rows) if with_payloads else _narrow(rows)
 
 
 def _narrow(rows: Iterable[SqlRow[Any]]) -> list[ExecutionRecord]:

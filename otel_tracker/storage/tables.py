@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     text,
 )
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
@@ -28,6 +29,7 @@ from sqlalchemy.dialects.mysql import MEDIUMTEXT
 NOT_COMPLETED: Final = text("status <> 'completed'")
 """What the status index covers: queries repeat it literally, for a planner cannot prove it of a bound value."""
 HAS_DELIVERY: Final = text("delivery_id <> ''")
+HAS_ERROR_TYPE: Final = text("error_type <> ''")
 
 _Long: Final = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
 """16 MB and more: MySQL's TEXT ends at 64 KB."""
@@ -47,6 +49,10 @@ def _long(name: str) -> Column[str]:
 
 def _number(name: str, kind: type[Integer] = BigInteger) -> Column[int]:
     return Column(name, kind, nullable=False)
+
+
+def _partial(name: str, *columns: str, where: TextClause) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 executions = Table(
@@ -76,12 +82,13 @@ executions = Table(
     _number("updated_at"),
     Index("executions_by_start", "start_time", "id"),
     Index("executions_by_plugin", "plugin_name", "start_time", "id"),
-    Index("executions_by_trace", "trace_id"),
-    # Few rows are anything but completed, so this one costs next to nothing while rows come in.
-    Index(
-        "executions_by_status", "status", "start_time", "id", sqlite_where=NOT_COMPLETED, postgresql_where=NOT_COMPLETED
-    ),
-    Index("executions_by_delivery", "delivery_id", sqlite_where=HAS_DELIVERY, postgresql_where=HAS_DELIVERY),
+    Index("executions_by_trace", "trace_id", "start_time", "id"),
+    # Few rows are anything but completed, so these three cost next to nothing while rows come in (MySQL has no such
+    # partial indexes: there each record pays).
+    _partial("executions_by_status", "status", "start_time", "id", where=NOT_COMPLETED),
+    _partial("executions_by_plugin_status", "plugin_name", "status", "start_time", "id", where=NOT_COMPLETED),
+    _partial("executions_by_error_type", "error_type", "start_time", "id", where=HAS_ERROR_TYPE),
+    _partial("executions_by_delivery", "delivery_id", "start_time", "id", where=HAS_DELIVERY),
     sqlite_with_rowid=False,
     **_MYSQL,
 )
@@ -105,8 +112,9 @@ tags = Table(
     Column("execution_id", String(36), ForeignKey(executions.c.id, ondelete="CASCADE"), nullable=False),
     _text("name", 255),
     _text("value", 255),
+    _number("start_time"),  # the execution's: a page of a common tag is read off the index, not sorted
     PrimaryKeyConstraint("execution_id", "name"),
-    Index("execution_tags_by_value", "name", "value", "execution_id"),
+    Index("execution_tags_by_value", "name", "value", "start_time", "execution_id"),
     sqlite_with_rowid=False,
     **_MYSQL,
 )

@@ -112,7 +112,7 @@ class Writer:
         for start in range(0, len(stale), _LOOKUP_ROWS):
             connection.execute(_delete_tags, {"ids": stale[start : start + _LOOKUP_ROWS]})
         values = [
-            (record.id, name, value)
+            (record.id, name, value, record.start_time)
             for record in records
             if record.tags != "{}"
             for name, value in convert.tag_pairs(record.tags)

@@ -157,11 +157,14 @@ def test_the_examples_fit_their_shapes(document: dict[str, Any]) -> None:
 def test_filters_name_their_values(document: dict[str, Any]) -> None:
     parameters = {one["name"]: one for one in document["paths"]["/api/v1/executions"]["get"]["parameters"]}
     assert list(parameters) == ["limit", "offset", "cursor", "plugin", "status", "error_type", "trace_id",
-                                "delivery_id", "start_time", "end_time", "tags", "fields"]  # fmt: skip
+                                "delivery_id", "start_time", "end_time", "min_duration", "max_duration", "tags", "q",
+                                "fields"]  # fmt: skip
     assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
     assert parameters["status"]["schema"]["items"]["enum"] == list(Status)
     assert parameters["error_type"]["schema"]["items"]["enum"] == list(ERROR_TYPES)
-    assert parameters["start_time"]["schema"]["format"] == "date-time"
+    for name in ("start_time", "end_time"):
+        assert parameters[name]["schema"]["anyOf"] == [{"format": "date-time"}, {"pattern": "^-[0-9]"}]
+    assert parameters["q"]["schema"] == {"type": "string", "maxLength": 1000}
     assert not any(parameter["required"] for parameter in parameters.values())
 
 
@@ -185,6 +188,7 @@ def test_filters_name_their_values(document: dict[str, Any]) -> None:
         ("run_plugin_put", "/api/v1/webhook/nobody"),
         ("get_execution", "/api/v1/executions/nobody"),
         ("list_executions", "/api/v1/executions?limit=0"),
+        ("list_executions", "/api/v1/executions?q=by&start_time=-1h&max_duration=1m"),
     ],
 )
 def test_real_answers_fit_the_document(

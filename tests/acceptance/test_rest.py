@@ -41,7 +41,7 @@ def row(number: int, plugin: str, status: Status = Status.COMPLETED, *, days: in
 
 SHOP = [
     row(1, "shop", trace_id=TRACE, delivery_id="d-1", tags='{"job_id": "job-1", "team": "a"}', input='{"n": 1}'),
-    row(2, "shop", tags='{"job_id": "job-2", "team": "a"}'),
+    row(2, "shop", tags='{"job_id": "job-2", "team": "a"}', output='{"to":"Naïve 纽约"}'),
     row(3, "shop", Status.FAILED, error_type="connection_error", error="refused"),
     row(4, "shop", Status.TIMEOUT, error_type="timeout"),
     row(5, "shop", days=1),
@@ -135,7 +135,7 @@ def test_a_list_is_newest_first_whole_and_counted(bridge: BridgeProcess) -> None
     page = bridge.get("/executions", plugin="shop", limit=2, offset=1)
     assert page.pop("executions") == [bridge.get("/executions/shop-4"), bridge.get("/executions/shop-3")]
     assert page.pop("next_cursor")
-    assert page == {"total": 5, "total_relation": "eq", "limit": 2, "offset": 1}
+    assert page == {"total": 5, "total_relation": "eq", "limit": 2, "offset": 1, "scan_complete": True}
 
 
 def test_the_defaults_are_fifty_from_the_newest(bridge: BridgeProcess) -> None:
@@ -152,7 +152,8 @@ def test_a_total_is_exact_up_to_ten_thousand(bridge: BridgeProcess) -> None:
 def test_an_offset_beyond_the_end_is_an_empty_page(bridge: BridgeProcess) -> None:
     page = bridge.get("/executions", plugin="shop", offset=5)
     assert page == {
-        "executions": [], "total": 5, "total_relation": "eq", "limit": 50, "offset": 5, "next_cursor": None
+        "executions": [], "total": 5, "total_relation": "eq", "limit": 50, "offset": 5, "next_cursor": None,
+        "scan_complete": True,
     }  # fmt: skip
 
 
@@ -216,6 +217,21 @@ def test_cursors_walk_the_history_while_rows_arrive(bridge: BridgeProcess) -> No
         ({"tags": ["team:a", "job_id:job-2"]}, [2]),
         ({"tags": "team:b:1, c"}, [7]),
         ({"tags": "team:"}, []),
+        ({"plugin": "shop", "min_duration": "300ms"}, [5, 4, 3]),
+        ({"plugin": "shop", "max_duration": 300_000_000}, [3, 2, 1]),
+        ({"min_duration": "0.25s", "max_duration": "0.5s"}, [5, 4, 3]),
+        ({"max_duration": "1000w"}, [5, 8, 7, 6, 4, 3, 2, 1]),
+        ({"plugin": ["shop", "billing"], "status": ["failed", "timeout"]}, [7, 4, 3]),
+        ({"plugin": ["shop", "billing"], "limit": 2, "offset": 1}, [9, 8]),
+        ({"start_time": "-1m"}, []),
+        ({"plugin": "shop", "start_time": "-5000d", "end_time": "-1h"}, [5, 4, 3, 2, 1]),
+        ({"q": "REFUSED"}, [3]),
+        ({"q": '"n": 1'}, [1]),
+        ({"q": "naïve 纽约"}, [2]),
+        ({"q": "NAÏVE"}, [2]),
+        ({"q": "%"}, []),
+        ({"q": "refused", "status": "timeout"}, []),
+        ({"q": "", "plugin": "billing"}, [9, 8, 7, 6]),
     ],
 )
 def test_a_filter_finds_exactly_what_matches(bridge: BridgeProcess, filters: dict[str, Any], found: list[int]) -> None:
@@ -244,6 +260,15 @@ def test_a_filter_finds_exactly_what_matches(bridge: BridgeProcess, filters: dic
         ("&".join(f"tags=a:{n}" for n in range(11)), "tags", "has 11 values: expected at most 10"),
         ("plugin=" + ",".join(map(str, range(101))), "plugin", "has 101 values: expected at most 100"),
         ("fields=id,stauts", "fields", "did you mean status?"),
+        ("start_time=24h", "start_time", "is '24h': expected an RFC 3339 time"),
+        ("end_time=-24", "end_time", "or how long ago, such as -24h"),
+        ("min_duration=fast", "min_duration", "is 'fast': expected nanoseconds, such as 250000000, or a number with a"),
+        ("max_duration=1.5", "max_duration", "such as 250ms"),
+        ("min_duration=2s&max_duration=1s", "min_duration", "expected no more than max_duration, '1s'"),
+        ("min_duration=", "min_duration", "is empty"),
+        ("q=a&q=b", "q", "was given 2 times"),
+        ("q=a&offset=1", "offset", "is given beside q"),
+        ("q=" + "a" * 1001, "q", "length <= 1000"),
         ("limit=5&limit=6", "limit", "was given 2 times"),
         ("trace_id=", "trace_id", "is empty"),
         ("statu=failed", "statu", "is no parameter here; did you mean status?"),
@@ -253,6 +278,29 @@ def test_a_filter_finds_exactly_what_matches(bridge: BridgeProcess, filters: dic
 )
 def test_a_wrong_parameter_is_422_and_named(bridge: BridgeProcess, query: str, field: str, message: str) -> None:
     assert message in refused(bridge.client.get(f"/api/v1/executions?{query}"), field)
+
+
+def test_a_search_that_reaches_its_bound_says_so_and_goes_on(bridge: BridgeProcess) -> None:
+    """Twelve records of a megabyte are within the budget of characters, seventy are not."""
+    page = bridge.get("/executions", plugin="heavy", q="nowhere")
+    assert (page["executions"], page["total"], page["total_relation"]) == ([], 0, "eq")
+    assert (page["next_cursor"], page["scan_complete"]) == (None, True)
+    seed(bridge.folder, [row(n, "vast", days=-200, input=MEGABYTE[:-2] + f'{n}"}}') for n in range(10, 80)])
+    page = bridge.get("/executions", plugin="vast", q='X10"')
+    assert (page["executions"], page["total"], page["total_relation"], page["scan_complete"]) == ([], 0, "gte", False)
+    while not page["scan_complete"]:
+        page = bridge.get("/executions", plugin="vast", q='X10"', cursor=page["next_cursor"])
+    assert (ids(page), page["next_cursor"]) == (["vast-10"], None)
+
+
+def test_what_was_found_comes_whole_and_page_by_page(bridge: BridgeProcess) -> None:
+    first = bridge.get("/executions", q="aXx", plugin="heavy", limit=2)
+    assert ids(first) == []
+    first = bridge.get("/executions", q="xXx", plugin="heavy", limit=2)
+    assert first["executions"] == [bridge.get("/executions/heavy-11"), bridge.get("/executions/heavy-10")]
+    assert (first["total"], first["total_relation"], first["scan_complete"]) == (2, "gte", True)
+    second = bridge.get("/executions", q="xXx", plugin="heavy", limit=2, cursor=first["next_cursor"], fields="id")
+    assert second["executions"] == [{"id": "heavy-9"}, {"id": "heavy-8"}]
 
 
 @pytest.mark.parametrize(

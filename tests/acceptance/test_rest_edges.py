@@ -288,11 +288,13 @@ def test_metrics_are_prometheus_text(bridge: BridgeProcess) -> None:
 
 
 PARAMETERS = ("limit", "offset", "cursor", "plugin", "status", "error_type", "trace_id", "delivery_id", "start_time",
-              "end_time", "tags", "fields", "days", "limt", "")  # fmt: skip
+              "end_time", "min_duration", "max_duration", "q", "tags", "fields", "days", "limt", "")  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=40),
     st.text(string.digits + ":-+.TZ eE_,", max_size=30),
-    st.sampled_from(["completed", "failed,timeout", "id,status", "a:b", "-1", "1e3", "2025-06-06T14:33:48Z", "MQ"]),
+    st.sampled_from(
+        ["completed", "failed,timeout", "id,status", "a:b", "-1", "1e3", "2025-06-06T14:33:48Z", "MQ", "-24h", "250ms"]
+    ),
     st.integers().map(str),
     st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
 )

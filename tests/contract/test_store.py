@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_tracker.errors import ConfigurationError, CursorError, StorageUnavailableError
-from otel_tracker.query import ExecutionFilter, PageRequest, StatsRequest, WriteResult
+from otel_tracker.query import ExecutionFilter, Page, PageRequest, SearchBudget, StatsRequest, WriteResult
 from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, Rank, SpanRecord, Status
 from otel_tracker.storage import open_store
 
@@ -89,8 +89,26 @@ def child(number: int = 1, **changes: Any) -> SpanRecord:
 
 
 def ids(store: ExecutionStore, **wanted: Any) -> list[int]:
-    page = store.page(PageRequest(filter=ExecutionFilter(**wanted)))
+    return numbers(store.page(PageRequest(filter=ExecutionFilter(**wanted))))
+
+
+def numbers(page: Page) -> list[int]:
     return [int(record.id[-12:]) for record in page.executions]
+
+
+def walked(store: ExecutionStore, request: PageRequest) -> list[int]:
+    """Page after page by cursor, to the end."""
+    found = []
+    while True:
+        page = store.page(request)
+        found += numbers(page)
+        if not page.next_cursor:
+            return found
+        request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+
+def searched(store: ExecutionStore, text: str, **more: Any) -> Page:
+    return store.page(PageRequest(filter=ExecutionFilter(text=text), **more))
 
 
 def test_a_record_comes_back_as_it_was_written(store: ExecutionStore) -> None:
@@ -200,11 +218,166 @@ def test_filters_select_what_they_say(store: ExecutionStore) -> None:
     assert ids(store, statuses=(Status.FAILED,)) == [2]
     assert ids(store, statuses=(Status.COMPLETED, Status.RUNNING)) == [4, 3, 1]
     assert ids(store, error_types=("timeout",)) == [2]
+    assert ids(store, error_types=("timeout", "")) == [4, 3, 2, 1]
     assert ids(store, trace_id="f" * 32) == [1]
     assert ids(store, delivery_id="d-2") == [2]
     assert ids(store, started_from=NOON + 2 * SECOND, started_before=NOON + 4 * SECOND) == [3, 2]
     assert ids(store, tags=(("job", "7"), ("n", "1"))) == [3]
     assert ids(store, tags=(("job", "8"),)) == []
+
+
+def test_a_duration_is_within_both_bounds_and_only_of_what_ended(store: ExecutionStore) -> None:
+    store.write([*(execution(number, duration=number * 100) for number in range(1, 5)), running(5)])
+    assert ids(store, min_duration=200) == [4, 3, 2]
+    assert ids(store, max_duration=200) == [2, 1]
+    assert ids(store, min_duration=200, max_duration=300) == [3, 2]
+    assert ids(store, min_duration=0) == [4, 3, 2, 1]
+
+
+def test_a_value_given_twice_finds_nothing_twice(store: ExecutionStore) -> None:
+    store.write([execution(1), execution(2, plugin_name="other")])
+    assert ids(store, plugins=("greet", "other", "greet")) == [2, 1]
+
+
+def test_an_offset_counts_over_all_plugins(store: ExecutionStore) -> None:
+    store.write([execution(number, plugin_name=f"p{number % 3}") for number in range(1, 10)])
+    wanted = ExecutionFilter(plugins=("p0", "p1"))
+    assert numbers(store.page(PageRequest(filter=wanted, limit=3, offset=2))) == [6, 4, 3]
+
+
+def test_tags_follow_a_record_whose_start_is_corrected(store: ExecutionStore) -> None:
+    store.write([running(1, tags='{"a":"b"}'), execution(2, tags='{"a":"b"}')])
+    store.write([execution(1, start_time=NOON + 3 * SECOND, tags='{"a":"b"}')])
+    assert ids(store, tags=(("a", "b"),)) == [1, 2]
+
+
+def _mixed(number: int) -> ExecutionRecord:
+    """Of a history in which each filter finds some."""
+    status = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.COMPLETED)[number % 4]
+    return execution(
+        number,
+        plugin_name=f"p{number % 5}",
+        status=status,
+        error_type={Status.FAILED: ("not_found", "conflict")[number % 3 % 2], Status.TIMEOUT: "timeout"}.get(
+            status, ""
+        ),
+        start_time=NOON + number // 3 * SECOND,
+        duration=number % 7,
+        tags=f'{{"team":"{"ab"[number % 2]}","lane":"{number % 3}"}}',
+        error="É is wrong" if number % 6 == 0 else "",
+    )
+
+
+MIXED = [_mixed(number) for number in range(60)]
+FILTERS = st.builds(
+    ExecutionFilter,
+    plugins=st.lists(st.sampled_from(["p0", "p1", "p4", "none"]), max_size=4).map(tuple),
+    statuses=st.lists(st.sampled_from([Status.COMPLETED, Status.FAILED, Status.TIMEOUT]), max_size=3).map(tuple),
+    error_types=st.lists(st.sampled_from(["not_found", "conflict", "timeout"]), max_size=3).map(tuple),
+    started_from=st.none() | st.integers(0, 20).map(lambda second: NOON + second * SECOND),
+    started_before=st.none() | st.integers(0, 20).map(lambda second: NOON + second * SECOND),
+    min_duration=st.none() | st.integers(0, 6),
+    max_duration=st.none() | st.integers(0, 6),
+    tags=st.lists(st.sampled_from([("team", "a"), ("lane", "1"), ("lane", "2")]), max_size=2).map(tuple),
+    text=st.sampled_from(["", "é IS", "success", "nowhere"]),
+)
+
+
+def _fits(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
+    tags = msgspec.json.decode(record.tags)
+    return (
+        record.plugin_name in (wanted.plugins or [record.plugin_name])
+        and record.status in (wanted.statuses or [record.status])
+        and record.error_type in (wanted.error_types or [record.error_type])
+        and (wanted.started_from or 0) <= record.start_time < (wanted.started_before or 2**62)
+        and (wanted.min_duration or 0) <= record.duration
+        and (wanted.max_duration is None or record.duration <= wanted.max_duration)
+        and all(tags.get(name) == value for name, value in wanted.tags)
+        and wanted.text.casefold() in f"{record.input}\n{record.output}\n{record.error}".casefold()
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=FILTERS, limit=st.integers(1, 20), budget=st.sampled_from([1, 7, 1000]))
+def test_pages_of_any_filter_hold_each_match_once_newest_first(
+    store: ExecutionStore, wanted: ExecutionFilter, limit: int, budget: int
+) -> None:
+    store.write(MIXED)
+    newest_first = sorted(MIXED, key=lambda record: (record.start_time, record.id), reverse=True)
+    expected = [int(record.id[-12:]) for record in newest_first if _fits(record, wanted)]
+    request = PageRequest(filter=wanted, limit=limit, budget=SearchBudget(rows=budget))
+    assert walked(store, request) == expected
+    page = store.page(request)
+    assert page.total <= len(expected)
+    assert page.total == len(expected) or not page.total_is_exact
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("needle", [5, 4, 3]),
+        ("NEEDLE", [5, 4, 3]),
+        ("纽约", [2]),
+        ("É", [2]),
+        ("e\u0301", []),
+        ("STRASSE", [1]),
+        ("straße", [1]),
+        ("%", []),
+        ("_", []),
+        ("\0", []),
+        ("traced", []),
+        ("\ud800", []),
+    ],
+)
+def test_text_is_found_in_input_output_and_error_whatever_its_case(
+    store: ExecutionStore, text: str, found: list[int]
+) -> None:
+    """As it is stored: no wildcards, nothing normalised, and case folded as Unicode has it."""
+    store.write(
+        [
+            execution(1, input='{"to":"Straße"}'),
+            execution(2, output='"é 纽约"'),
+            execution(3, input='"a Needle"'),
+            execution(4, output='"needles"'),
+            running(5, error="NEEDLE", traceback="traced"),
+        ]
+    )
+    assert numbers(searched(store, text)) == found
+
+
+def test_a_search_knows_its_last_page(store: ExecutionStore) -> None:
+    store.write([execution(number, error="x" if number % 2 else "") for number in range(1, 7)])
+    first = searched(store, "x", limit=2)
+    assert (numbers(first), first.total, first.total_is_exact, first.scan_complete) == ([5, 3], 2, False, True)
+    last = searched(store, "x", limit=2, cursor=first.next_cursor)
+    assert (numbers(last), last.next_cursor, last.scan_complete) == ([1], "", True)
+    whole = searched(store, "x", limit=3)
+    assert (whole.total, whole.total_is_exact, whole.next_cursor) == (3, True, "")
+
+
+@pytest.mark.parametrize("budget", [SearchBudget(rows=3), SearchBudget(characters=3 * 37), SearchBudget(seconds=0)])
+def test_a_budget_that_is_hit_is_admitted_and_the_search_goes_on_behind(
+    store: ExecutionStore, budget: SearchBudget
+) -> None:
+    store.write([execution(number, error="x" if number in {9, 2} else "") for number in range(1, 10)])
+    page = searched(store, "x", budget=budget)
+    assert (numbers(page), page.total, page.total_is_exact, page.scan_complete) == ([9], 1, False, False)
+    store.write([execution(number, error="x") for number in range(10, 13)])
+    assert walked(store, PageRequest(filter=ExecutionFilter(text="x"), budget=budget, cursor=page.next_cursor)) == [2]
+
+
+def test_a_search_goes_through_a_long_history(store: ExecutionStore) -> None:
+    store.write([execution(number, error="x" if number in {1, 600} else "") for number in range(1, 1102)])
+    page = searched(store, "x")
+    assert (numbers(page), page.total, page.total_is_exact, page.next_cursor) == ([600, 1], 2, True, "")
+
+
+def test_a_search_reads_the_whole_records_that_it_found(store: ExecutionStore) -> None:
+    record = execution(1, error="x", traceback="Traceback", logs='["y"]')
+    store.write([record, execution(2)])
+    assert searched(store, "x").executions == [record]
+    (light,) = searched(store, "x", with_payloads=False).executions
+    assert (light.input, light.error) == ("", "x")
 
 
 def test_a_total_beyond_ten_thousand_is_told_as_a_bound(store: ExecutionStore) -> None:

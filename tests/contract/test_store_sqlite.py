@@ -19,10 +19,11 @@ from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageU
 from otel_tracker.query import ExecutionFilter, PageRequest
 from otel_tracker.record import ExecutionRecord, Status
 from otel_tracker.storage import open_store
+from otel_tracker.storage.query import encode_cursor
 from otel_tracker.storage.store import SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -173,27 +174,137 @@ def _plan(store: SqlStore, wanted: ExecutionFilter, cursor: str = "") -> str:
         return " | ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values))
 
 
+FAILING = (Status.FAILED, Status.TIMEOUT)
+ONE_RANGE = {
+    "newest": (ExecutionFilter(), "executions_by_start"),
+    "a time range": (ExecutionFilter(started_from=10, started_before=20), "executions_by_start (start_time>? AND"),
+    "completed": (ExecutionFilter(statuses=(Status.COMPLETED,)), "executions_by_start"),
+    "completed or failed": (ExecutionFilter(statuses=(Status.COMPLETED, Status.FAILED)), "executions_by_start"),
+    "a duration range in a time range": (
+        ExecutionFilter(min_duration=1, max_duration=2, started_from=10, started_before=20),
+        "executions_by_start (start_time>? AND",
+    ),
+    "a plugin": (ExecutionFilter(plugins=("p1",)), "executions_by_plugin (plugin_name=?"),
+    "a plugin's completed": (
+        ExecutionFilter(plugins=("p1",), statuses=(Status.COMPLETED,)),
+        "executions_by_plugin (plugin_name=?",
+    ),
+    "failed": (ExecutionFilter(statuses=(Status.FAILED,)), "executions_by_status (status=?"),
+    "a plugin's failed": (
+        ExecutionFilter(plugins=("p1",), statuses=(Status.FAILED,)),
+        "executions_by_plugin_status (plugin_name=? AND status=?",
+    ),
+    "an error type": (ExecutionFilter(error_types=("timeout",)), "executions_by_error_type (error_type=?"),
+    "a trace": (ExecutionFilter(trace_id="f" * 32), "executions_by_trace (trace_id=?"),
+    "a delivery": (ExecutionFilter(delivery_id="d"), "executions_by_delivery (delivery_id=?"),
+    "a tag": (ExecutionFilter(tags=(("a", "b"),)), "execution_tags_by_value (name=? AND value=?"),
+    "a tag in a time range": (
+        ExecutionFilter(tags=(("a", "b"),), started_from=10, started_before=20),
+        "execution_tags_by_value (name=? AND value=? AND start_time>? AND",
+    ),
+    "a plugin in a time range": (
+        ExecutionFilter(plugins=("p1",), started_from=10),
+        "executions_by_plugin (plugin_name=? AND start_time>?",
+    ),
+}
+SEVERAL_RANGES = {
+    "plugins": (ExecutionFilter(plugins=("p1", "p2", "p3")), "executions_by_plugin (plugin_name=?", 3),
+    "failing statuses": (ExecutionFilter(statuses=FAILING), "executions_by_status (status=?", 2),
+    "failing statuses of plugins": (
+        ExecutionFilter(plugins=("p1", "p2", "p3"), statuses=FAILING),
+        "executions_by_plugin_status (plugin_name=? AND status=?",
+        6,
+    ),
+    "error types": (ExecutionFilter(error_types=("timeout", "conflict")), "executions_by_error_type (error_type=?", 2),
+}
+
+
+def history(count: int, *, begin: int = 0) -> list[ExecutionRecord]:
+    """Ten plugins in turn; every tenth failed, every fiftieth timed out."""
+    return [
+        ExecutionRecord(
+            id=f"a-{number:08d}",
+            plugin_name=f"p{number // 10 % 10}",
+            status=Status.TIMEOUT if number % 50 == 0 else Status.FAILED if number % 10 == 0 else Status.COMPLETED,
+            error_type="timeout" if number % 50 == 0 else "conflict" if number % 10 == 0 else "",
+            start_time=number,
+            end_time=number + 1,
+            duration=1,
+            trace_id="f" * 32 if number % 2 else f"{number:032x}",
+            delivery_id="d" if number % 2 else f"{number}",
+            tags='{"a":"b"}' if number % 2 else "{}",
+        )
+        for number in range(begin, begin + count)
+    ]
+
+
+def _analyze(store: SqlStore) -> None:
+    with store._database.write() as connection:
+        connection.exec_driver_sql("ANALYZE")
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
-@pytest.mark.parametrize(
-    ("wanted", "index"),
-    [
-        (ExecutionFilter(), "executions_by_start"),
-        (ExecutionFilter(started_from=10, started_before=20), "executions_by_start"),
-        (ExecutionFilter(plugins=("greet",)), "executions_by_plugin"),
-        (ExecutionFilter(statuses=(Status.FAILED,)), "executions_by_status"),
-        (ExecutionFilter(trace_id="f" * 32), "executions_by_trace"),
-        (ExecutionFilter(delivery_id="d"), "executions_by_delivery"),
-    ],
-)
-def test_common_filters_use_an_index(store: SqlStore, wanted: ExecutionFilter, index: str, analyzed: bool) -> None:
-    store.write([execution(n, status=Status.FAILED if n % 50 == 0 else Status.COMPLETED) for n in range(500)])
+@pytest.mark.parametrize("name", ONE_RANGE)
+def test_a_filter_is_read_off_an_index_in_order(store: SqlStore, name: str, analyzed: bool) -> None:
+    wanted, index = ONE_RANGE[name]
+    store.write(history(2000))
     if analyzed:
-        with store._database.write() as connection:
-            connection.exec_driver_sql("ANALYZE")
+        _analyze(store)
     plan = _plan(store, wanted)
     assert index in plan
-    if not wanted.trace_id and not wanted.delivery_id:
-        assert "TEMP B-TREE" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("name", SEVERAL_RANGES)
+def test_a_list_is_cut_into_ranges_of_an_index(store: SqlStore, name: str, analyzed: bool) -> None:
+    wanted, index, count = SEVERAL_RANGES[name]
+    store.write(history(2000))
+    if analyzed:
+        _analyze(store)
+    plan = _plan(store, wanted)
+    assert plan.count(index) == count
+    assert "SCAN executions" not in plan
+
+
+EVERY_FILTER = {
+    **{name: wanted for name, (wanted, _) in ONE_RANGE.items()},
+    **{name: wanted for name, (wanted, _, _) in SEVERAL_RANGES.items()},
+}
+
+
+@pytest.mark.parametrize("name", EVERY_FILTER)
+def test_a_page_costs_no_more_in_a_longer_history(store: SqlStore, name: str) -> None:
+    """In steps of SQLite's machine, so it is no matter of time: the newest page, and one in the middle, by cursor."""
+    steps = _counted_steps(store)
+    store.write(history(1000))
+    _analyze(store)
+    first = steps(PageRequest(filter=EVERY_FILTER[name], limit=5, cursor=encode_cursor(900, "b")))
+    assert first > 0
+    store.write(history(9000, begin=1000))
+    assert steps(PageRequest(filter=EVERY_FILTER[name], limit=5, cursor=encode_cursor(900, "b"))) <= first * 1.1
+    assert steps(PageRequest(filter=EVERY_FILTER[name], limit=5)) <= first * 1.1
+
+
+def _counted_steps(store: SqlStore) -> Callable[[PageRequest], int]:
+    """A page is read; how many steps that took."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_progress_handler(count, 1)
+
+    def read(request: PageRequest) -> int:
+        nonlocal steps
+        steps = 0
+        store.page(msgspec.structs.replace(request, with_total=False, with_payloads=False))
+        return steps
+
+    event.listen(store._database._reader, "checkout", watch)
+    return read
 
 
 def test_a_cursor_seeks_in_the_index(store: SqlStore) -> None:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bridge_process import BridgeProcess
 
+from bridge_app.api.filters import MAX_TEXT
 from bridge_app.api.shapes import ExecutionRecord
+from bridge_app.api.times import UNITS
 from bridge_app.problems import known_problem_types
 from bridge_app.webhooks import METHODS
+from otel_tracker.query import SearchBudget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +82,20 @@ def test_each_field_of_a_record_is_in_the_docs_and_vice_versa() -> None:
     table = TEXT.partition("An ExecutionRecord:")[2].partition("###")[0]
     told = [name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(told) == sorted(ExecutionRecord.__struct_fields__)
+
+
+def test_the_bounds_of_a_search_are_in_the_docs() -> None:
+    budget, text = SearchBudget(), TEXT.partition("#### Search")[2].partition("An ExecutionRecord:")[0]
+    assert f"no more than {budget.rows:,} records and {budget.characters:,}\ncharacters" in text
+    assert "for no more than one second" in text
+    assert budget.seconds == 1.0
+    assert f"at most {MAX_TEXT} characters" in SECTIONS["GET /api/v1/executions"]
+
+
+def test_each_unit_of_a_length_is_in_the_docs() -> None:
+    told = re.search(r"^Units are (.+?) is one length", SECTIONS["GET /api/v1/executions"], re.MULTILINE | re.DOTALL)
+    assert told is not None
+    assert re.findall(r"`([a-z]+)`", told[1]) == list(UNITS)
 
 
 def test_each_header_of_a_webhooks_answer_is_in_the_docs(document: dict[str, Any]) -> None:

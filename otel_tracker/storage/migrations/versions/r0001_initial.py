@@ -58,12 +58,15 @@ def upgrade() -> None:
         **_MYSQL,
     )
     failures = sa.text("status <> 'completed'")
+    errors = sa.text("error_type <> ''")
     deliveries = sa.text("delivery_id <> ''")
     _index("executions_by_start", "executions", ["start_time", "id"])
     _index("executions_by_plugin", "executions", ["plugin_name", "start_time", "id"])
-    _index("executions_by_trace", "executions", ["trace_id"])
+    _index("executions_by_trace", "executions", ["trace_id", "start_time", "id"])
     _index("executions_by_status", "executions", ["status", "start_time", "id"], where=failures)
-    _index("executions_by_delivery", "executions", ["delivery_id"], where=deliveries)
+    _index("executions_by_plugin_status", "executions", ["plugin_name", "status", "start_time", "id"], where=failures)
+    _index("executions_by_error_type", "executions", ["error_type", "start_time", "id"], where=errors)
+    _index("executions_by_delivery", "executions", ["delivery_id", "start_time", "id"], where=deliveries)
     op.create_table(
         "execution_payloads",
         sa.Column("execution_id", sa.String(36), nullable=False),
@@ -83,13 +86,14 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.String(36), nullable=False),
         _text("name", 255),
         _text("value", 255),
+        _number("start_time"),
         sa.ForeignKeyConstraint(["execution_id"], ["executions.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("execution_id", "name"),
         sqlite_with_rowid=False,
         if_not_exists=True,
         **_MYSQL,
     )
-    _index("execution_tags_by_value", "execution_tags", ["name", "value", "execution_id"])
+    _index("execution_tags_by_value", "execution_tags", ["name", "value", "start_time", "execution_id"])
     op.create_table(
         "spans",
         _text("execution_id", 36),
