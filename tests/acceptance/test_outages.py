@@ -183,32 +183,33 @@ def test_a_table_that_is_missing(server: OwnServer, url: str, bridge: BridgeProc
     assert_all_is_well_and_on_record(bridge, ids)
 
 
+def statements_to_refuse(server: OwnServer, database: str) -> tuple[list[str], list[str]]:
+    """What has the server refuse writes of the account `limited`, which it makes, and what has it take them again."""
+    if server.kind == "mysql":
+        server.execute("CREATE USER limited@'127.0.0.1'", f"GRANT ALL ON {database}.* TO limited@'127.0.0.1'")
+        return ["SET GLOBAL read_only = 1"], ["SET GLOBAL read_only = 0"]
+    server.execute("CREATE USER limited", "GRANT ALL ON SCHEMA public TO limited", database=database)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'limited'"
+    return (
+        ["ALTER ROLE limited SET default_transaction_read_only = on", cut],
+        ["ALTER ROLE limited RESET default_transaction_read_only", cut],
+    )
+
+
 def test_a_database_that_takes_no_writes(server: OwnServer, url: str, tmp_path: Path) -> None:
     """Reads go on; what came meanwhile is written once it may be."""
-    database = urlsplit(url).path.strip("/")
-    if server.kind == "postgresql":
-        user = "reader"
-        server.execute(f"CREATE USER {user}", f"GRANT ALL ON SCHEMA public TO {user}", database=database)
-        refuse = f"ALTER ROLE {user} SET default_transaction_read_only = on"
-        allow = f"ALTER ROLE {user} RESET default_transaction_read_only"
-        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"  # noqa: S608 - a name of our own
-        refused, allowed, gone = (refuse, cut), (allow, cut), (f"DROP OWNED BY {user}", f"DROP USER {user}")
-    else:
-        user = "reader@'127.0.0.1'"
-        server.execute(f"CREATE USER {user}", f"GRANT ALL ON {database}.* TO {user}")
-        refused, allowed, gone = ("SET GLOBAL read_only = 1",), ("SET GLOBAL read_only = 0",), (f"DROP USER {user}",)
+    refuse, allow = statements_to_refuse(server, urlsplit(url).path.strip("/"))
     bridge = bridge_at(tmp_path, url)
-    bridge._environment[f"BRIDGE__STORAGE__{server.kind.upper()}__USERNAME"] = "reader"
+    bridge._environment[f"BRIDGE__STORAGE__{server.kind.upper()}__USERNAME"] = "limited"
     with contextlib.closing(bridge.start()):
         ids = deliver(bridge, 5)
         assert until(lambda: listed(bridge) == ids)
-        server.execute(*refused)
+        server.execute(*refuse)
         later = deliver(bridge, 20)
         assert until(lambda: health(bridge)["status"] == "degraded", seconds=20)
         assert until(lambda: listed(bridge) == ids)
-        server.execute(*allowed)
+        server.execute(*allow)
         assert_all_is_well_and_on_record(bridge, ids + later)
-    server.execute(*gone, database=database)
 
 
 def test_a_password_that_is_changed(server: OwnServer, url: str, tmp_path: Path) -> None:
