@@ -52,6 +52,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """False: there are more than `total`."""
     next_cursor: str
     """Opaque; empty on the last page."""
+    generation: int = 0
+    """Grows where the database was found replaced and opened anew: pages of two generations are not of one history."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):

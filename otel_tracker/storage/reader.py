@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import func, select
 
+from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, StatsRequest
 from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
 from otel_tracker.storage import query
@@ -55,16 +56,22 @@ class Reader:
     def page(self, request: PageRequest) -> Page:
         """A page, newest first."""
         statement = query.page(request)
+        generation = self._database.generation
         with self._database.read() as connection:
             rows = connection.execute(statement).all()
             shown, more = rows[: request.limit], len(rows) > request.limit
             total = int(connection.execute(query.total(request.filter)).scalar_one()) if request.with_total else 0
             found = _whole(connection, shown) if request.with_payloads else _narrow(shown)
+        if self._database.generation != generation:
+            raise StorageUnavailableError(
+                f"{self._database.dialect.location} was replaced while it was read; try again"
+            )
         return Page(
             executions=found,
             total=min(total, TOTAL_IS_EXACT_UP_TO),
             total_is_exact=request.with_total and total <= TOTAL_IS_EXACT_UP_TO,
             next_cursor=query.encode_cursor(found[-1].start_time, found[-1].id) if more and found else "",
+            generation=generation,
         )
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
