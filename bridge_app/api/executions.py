@@ -7,40 +7,26 @@ from typing import Annotated, Any, Final
 
 from litestar import Controller, Response, delete, route
 from litestar.datastructures import State
-from litestar.openapi.spec import Example, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import PathParameter, QueryParameter
 
 from bridge_app.api import examples, shapes
-from bridge_app.api.filters import chosen_fields, execution_filter
+from bridge_app.api.export import Export, ExportFormat
+from bridge_app.api.export.response import export_response
+from bridge_app.api.filter_parameters import CHOSEN, Fields, one
+from bridge_app.api.filters import chosen_fields, known_value
 from bridge_app.api.openapi import answers
 from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
-from bridge_app.api.rendering import FIELDS, PAYLOAD_FIELDS, encode_json, execution, plugin_stats, span, storage_state
+from bridge_app.api.rendering import encode_json, execution, needs_payloads, plugin_stats, span, storage_state
 from bridge_app.history import History
+from bridge_app.problem_handlers import AnyRequest
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
-from otel_tracker.classification import ERROR_TYPES
-from otel_tracker.query import PageRequest, PruneResult, StatsRequest
-from otel_tracker.record import ExecutionStats, Status
+from otel_tracker.query import ExecutionFilter, PageRequest, PruneResult, StatsRequest
+from otel_tracker.record import ExecutionStats
 
 READ: Final = ("GET", "HEAD")
 JSON: Final = "application/json"
 _DAY: Final = 86_400_000_000_000
-
-
-def _many(description: str, *, of: tuple[str, ...] = ()) -> Any:
-    items = {"items": Schema(type=OpenAPIType.STRING, enum=list(of))} if of else {}
-    return QueryParameter(
-        description=f"{description} May be repeated, or a comma-separated list.", schema_extra=dict(items)
-    )
-
-
-def _one(description: str, *, example: str = "", schema_format: str = "") -> Any:
-    return QueryParameter(
-        description=description,
-        examples=[Example(value=example)] if example else None,
-        schema_extra={"format": schema_format} if schema_format else None,
-    )
 
 
 Days = Annotated[int, QueryParameter(ge=1, le=3650, description="How many UTC days, today included.")]
@@ -68,6 +54,7 @@ class ExecutionsController(Controller):
     path = "/executions"
     tags = ("executions",)
     before_request = staticmethod(refuse_unknown_parameters)
+    dependencies = CHOSEN
 
     @route(
         "/",
@@ -76,32 +63,15 @@ class ExecutionsController(Controller):
         summary="The history, newest first",
         responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 503)),
     )
-    def list_executions(  # noqa: PLR0913 - each is a separate fact, named at the call
+    def list_executions(
         self,
+        *,
         state: State,
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Records on a page.")] = 50,
         offset: Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Records to leave out.")] = 0,
-        cursor: Annotated[str | None, _one("`next_cursor` of the page before: goes on behind it.")] = None,
-        plugin: Annotated[tuple[str, ...], _many("Only these plugins.")] = (),
-        status: Annotated[tuple[str, ...], _many("Only these.", of=tuple(Status))] = (),
-        error_type: Annotated[tuple[str, ...], _many("Only these.", of=ERROR_TYPES)] = (),
-        trace_id: Annotated[
-            str | None, _one("32 hexadecimal digits.", example="4bf92f3577b34da6a3ce929d0e0e4736")
-        ] = None,
-        delivery_id: Annotated[str | None, _one("The sender's own id of the delivery.")] = None,
-        start_time: Annotated[
-            str | None, _one("Started then or later.", example="2025-06-06T14:33:48Z", schema_format="date-time")
-        ] = None,
-        end_time: Annotated[
-            str | None, _one("Started before.", example="2025-06-07T00:00:00Z", schema_format="date-time")
-        ] = None,
-        tags: Annotated[
-            tuple[str, ...], QueryParameter(description="`name:value`; may be repeated, then all must fit.")
-        ] = (),
-        fields: Annotated[
-            tuple[str, ...],
-            _many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
-        ] = (),
+        cursor: Annotated[str | None, one("`next_cursor` of the page before: goes on behind it.")] = None,
+        chosen: ExecutionFilter,
+        fields: Fields = (),
     ) -> Response[Any]:
         """Records that match every filter.
 
@@ -109,24 +79,45 @@ class ExecutionsController(Controller):
         """
         if cursor and offset:
             raise FieldError("is given beside cursor: expected one of the two", field="offset")
-        chosen = chosen_fields(fields)
+        names = chosen_fields(fields)
         request = PageRequest(
-            filter=execution_filter(
-                plugin=plugin,
-                status=status,
-                error_type=error_type,
-                trace_id=trace_id,
-                delivery_id=delivery_id,
-                start_time=start_time,
-                end_time=end_time,
-                tags=tags,
-            ),
+            filter=chosen,
             limit=limit,
             offset=offset,
             cursor=cursor or "",
-            with_payloads=not chosen or not PAYLOAD_FIELDS.isdisjoint(chosen),
+            with_payloads=needs_payloads(names),
         )
-        return page_response(history(state).store, request, chosen)
+        return page_response(history(state).store, request, names)
+
+    @route(
+        "/export",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="The history as a file",
+        responses=answers(str, "The file", media_type="text/csv", errors=(404, 422, 501, 503)),
+    )
+    def export_executions(
+        self,
+        *,
+        state: State,
+        request: AnyRequest,
+        format: Annotated[str, one("What the file holds.", of=tuple(ExportFormat))] = "csv",  # noqa: A002 - its public name
+        compress: Annotated[str | None, one("Compress the file itself.", of=("gzip",))] = None,
+        chosen: ExecutionFilter,
+        fields: Fields = (),
+    ) -> Response[Any]:
+        """Every record that matches every filter, newest first, made while it is sent.
+
+        An answer that breaks off ends without its last chunk, and JSON without its closing bracket.
+        """
+        made = Export(
+            chosen=chosen,
+            fields=chosen_fields(fields),
+            format=ExportFormat(known_value("format", format, tuple(ExportFormat))),
+            as_gzip=known_value("compress", compress, ("gzip",)) == "gzip",
+        )
+        encodings = request.headers.get("accept-encoding", "")
+        return export_response(history(state).store, made, accept_encoding=encodings, now=time.time_ns())
 
     @route(
         "/stats",
@@ -136,7 +127,7 @@ class ExecutionsController(Controller):
         responses=answers(ExecutionStats, "The figures", example=examples.STATS, errors=(404, 422, 503)),
     )
     def get_stats(
-        self, state: State, days: Days = 7, plugin: Annotated[str | None, _one("Only this plugin.")] = None
+        self, state: State, days: Days = 7, plugin: Annotated[str | None, one("Only this plugin.")] = None
     ) -> Response[bytes]:
         """Of the executions that started in the last days, of all plugins or of one."""
         return json_response(history(state).store.stats(_period(days, plugin or "")))

@@ -6,15 +6,18 @@ known one. Use it as `before_request` of a route, controller or router.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.di import Provide
 from litestar.enums import ParamType
 from litestar.handlers import BaseRouteHandler
 from litestar.params import ParameterKwarg
+from litestar.utils.signature import ParsedSignature
 
 from bridge_app.problems import FieldError
 
@@ -37,12 +40,18 @@ async def refuse_unknown_parameters(request: Request[Any, Any, State]) -> None:
 
 @cache
 def query_parameters(handler: BaseRouteHandler) -> dict[str, bool]:
-    """The names of a handler's query parameters, each with whether it may be repeated."""
-    return {
-        name: field.is_non_string_collection
-        for name, field in handler.parsed_fn_signature.parameters.items()
-        if isinstance(field.kwarg_definition, ParameterKwarg) and field.kwarg_definition.param_type == ParamType.QUERY
-    }
+    """The names of the query parameters of a handler and its dependencies, each with whether it may be repeated."""
+    return dict(_query_parameters(handler.parsed_fn_signature, handler.resolve_dependencies()))
+
+
+def _query_parameters(signature: ParsedSignature, provided: Mapping[str, Provide]) -> Iterator[tuple[str, bool]]:
+    """In the order of the signature; what a dependency provides stands for the dependency's own parameters."""
+    for name, field in signature.parameters.items():
+        kind = field.kwarg_definition
+        if name in provided:
+            yield from _query_parameters(provided[name].parsed_fn_signature, provided)
+        elif isinstance(kind, ParameterKwarg) and kind.param_type == ParamType.QUERY:
+            yield name, field.is_non_string_collection
 
 
 def _unknown(name: str, known: list[str]) -> str:
