@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, StatsRequest
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _COUNT_SECONDS: Final = 5.0
 _EPOCH: Final = dt.date(1970, 1, 1)
+# Built once: in_(ids) is a reference cycle of SQLAlchemy's that keeps the ids until a full garbage collection.
+_PAYLOADS_OF: Final = select(payloads).where(payloads.c.execution_id.in_(bindparam("ids", expanding=True)))
 _OPEN: Final = (Status.PENDING, Status.RUNNING)
 
 
@@ -123,7 +125,7 @@ def _narrow(rows: Iterable[SqlRow[Any]]) -> list[ExecutionRecord]:
 def _whole(connection: Connection, rows: Sequence[SqlRow[Any]]) -> list[ExecutionRecord]:
     # A second statement, not a join: with OFFSET, a join reads the payloads of every skipped row too.
     ids = [row.id for row in rows]
-    found = connection.execute(select(payloads).where(payloads.c.execution_id.in_(ids))) if ids else ()
+    found = connection.execute(_PAYLOADS_OF, {"ids": ids}) if ids else ()
     by_id = {payload.execution_id: payload._asdict() for payload in found}
     return [execution_from(row._asdict(), by_id.get(row.id)) for row in rows]
 
