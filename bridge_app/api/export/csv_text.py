@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from otel_tracker.record import ExecutionRecord
 
 GUARD: Final = "'"
-_GUARDED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", GUARD)
+_GUARDED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20" + GUARD)
 """The full-width forms of the four signs are signs to a spreadsheet too. The apostrophe, so that it can be undone."""
 
 
@@ -41,7 +41,7 @@ def safe(value: object) -> object:
     >>> safe("=1+1"), safe("'quoted'"), safe("plain"), safe(-1)
     ("'=1+1", "''quoted'", 'plain', -1)
     """
-    return GUARD + value if isinstance(value, str) and value.startswith(_GUARDED) else value
+    return GUARD + value if isinstance(value, str) and value[:1] in _GUARDED else value
 
 
 def _taken(buffer: io.StringIO) -> bytes:

@@ -54,11 +54,13 @@ def _batches(parts: Iterator[Sequence[ExecutionRecord]], schema: Any) -> Iterato
 def _groups(batches: Iterator[Any]) -> Iterator[list[Any]]:
     """As many batches as make a row group."""
     group: list[Any] = []
+    rows = size = 0
     for batch in batches:
         group.append(batch)
-        if sum(len(one) for one in group) >= GROUP_ROWS or sum(one.nbytes for one in group) >= GROUP_BYTES:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             yield group
-            group = []
+            group, rows, size = [], 0, 0
     if group:
         yield group
 
