@@ -8,10 +8,13 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from export_rows import seed_small
+
+from bridge_app.cli.root import run
 
 COMMAND = str(Path(sys.executable).with_name("webhook-bridge"))
 
@@ -24,8 +27,18 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([COMMAND, "export", *arguments], capture_output=True, check=False, timeout=60)
+Call = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def call(capfdbinary: pytest.CaptureFixture[bytes]) -> Call:
+    """The command, in this process: an interpreter for each would take most of the time."""
+
+    def called(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        status = run(["export", *arguments])
+        return subprocess.CompletedProcess(arguments, status, *capfdbinary.readouterr())
+
+    return called
 
 
 def files(folder: Path) -> set[str]:
@@ -35,7 +48,7 @@ def files(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     "name", ["all.csv", "all.json", "all.jsonl", "all.parquet", "all.csv.gz", "all.json.gz", "all"]
 )
-def test_a_file_is_of_the_format_that_its_name_says(history: Path, name: str) -> None:
+def test_a_file_is_of_the_format_that_its_name_says(history: Path, name: str, call: Call) -> None:
     done = call("--output", name, "--fields", "id")
     assert (done.returncode, done.stderr) == (0, b"")
     assert re.fullmatch(rf"1234 executions in {name}, [\d.]+ KiB\n", done.stdout.decode())
@@ -46,14 +59,14 @@ def test_a_file_is_of_the_format_that_its_name_says(history: Path, name: str) ->
     assert files(history) == {name}
 
 
-def test_the_options_narrow_it(history: Path) -> None:
+def test_the_options_narrow_it(history: Path, call: Call) -> None:
     shown = call(
         "--since", "2025-06-06T14:00:30Z", "--until", "2025-06-06T14:01:30Z", "--status", "failed", "--fields", "id"
     ).stdout  # fmt: skip
     assert shown.decode().split() == ["id", *(f"{number:036}" for number in range(260, 80, -10))]
 
 
-def test_the_outcome_as_json_stays_out_of_the_data(history: Path) -> None:
+def test_the_outcome_as_json_stays_out_of_the_data(history: Path, call: Call) -> None:
     done = call("--json", "--output", "a.jsonl", "--tag", "team:a")
     assert json.loads(done.stdout) == {
         "output": "a.jsonl", "format": "jsonl", "executions": 617, "bytes": (history / "a.jsonl").stat().st_size
@@ -78,7 +91,9 @@ def test_the_outcome_as_json_stays_out_of_the_data(history: Path) -> None:
         (["--config", "no.yaml"], "no.yaml is not there"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_exit_status_2(history: Path, arguments: list[str], message: str) -> None:
+def test_what_is_wrong_is_one_line_and_exit_status_2(
+    history: Path, arguments: list[str], message: str, call: Call
+) -> None:
     done = call(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()
@@ -86,7 +101,7 @@ def test_what_is_wrong_is_one_line_and_exit_status_2(history: Path, arguments: l
     assert files(history) == set()
 
 
-def test_without_a_history_no_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_history_no_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
     monkeypatch.chdir(tmp_path)
     done = call("--output", "a.csv")
     assert (done.returncode, files(tmp_path)) == (2, set())
@@ -156,7 +171,7 @@ def test_a_store_that_goes_away_leaves_json_open(history: Path) -> None:
         json.loads(done.stdout)
 
 
-def test_a_file_that_is_replaced_keeps_who_may_read_it(history: Path) -> None:
+def test_a_file_that_is_replaced_keeps_who_may_read_it(history: Path, call: Call) -> None:
     (history / "all.csv").touch(mode=0o600)
     (history / "link.csv").symlink_to("all.csv")
     assert call("--output", "link.csv").returncode == 0
