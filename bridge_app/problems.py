@@ -9,6 +9,7 @@ EdgeError
 ├── BodyError                    the body cannot be read as what it says it is
 │   └── UnsupportedBodyError     a media type or charset that is not read here
 ├── FieldError                   a parameter is wrong; names the field
+├── NotInstalledError            it needs a package that is not installed here
 ├── NotFoundError                the named thing does not exist
 │   └── HistoryDisabledError     there is no history, because tracking is off
 ├── PayloadTooLargeError         more bytes than the limit
@@ -64,6 +65,10 @@ class HistoryDisabledError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("No history is kept: execution_tracking.enabled is false.")
+
+
+class NotInstalledError(EdgeError):
+    """What was asked for needs an optional package; the text says how to install it."""
 
 
 class PayloadTooLargeError(EdgeError):
@@ -130,6 +135,7 @@ _BY_STATUS: Final[dict[int, ProblemType]] = {
         ProblemType(429, "too-many-requests", "Too many requests"),
         ProblemType(431, "headers-too-large", "The request headers are too large"),
         ProblemType(500, "internal-error", "The bridge failed to answer"),
+        ProblemType(501, "not-installed", "A package that this needs is not installed"),
         ProblemType(503, "unavailable", "The bridge cannot answer this now"),
         ProblemType(504, "timeout", "The answer took too long"),
     )
@@ -142,6 +148,7 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
     FieldError: _BY_STATUS[422],
     NotFoundError: _BY_STATUS[404],
     HistoryDisabledError: ProblemType(404, "history-disabled", "No history is kept"),
+    NotInstalledError: _BY_STATUS[501],
     PayloadTooLargeError: _BY_STATUS[413],
     UnavailableError: _BY_STATUS[503],
     CursorError: _BY_STATUS[422],

@@ -79,6 +79,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Opaque; empty on the last page."""
     scan_complete: bool = True
     """False: the budget ended the search before the page was full; `next_cursor` goes on where it stopped."""
+    generation: int = 0
+    """Grows where the database was found replaced and opened anew: pages of two generations are not of one history."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):

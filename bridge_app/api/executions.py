@@ -11,13 +11,16 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from bridge_app.api import examples, shapes
-from bridge_app.api.filter_parameters import FILTER_DEPENDENCY, many, one
-from bridge_app.api.filters import chosen_fields
+from bridge_app.api.export import Export, ExportFormat
+from bridge_app.api.export.response import export_response
+from bridge_app.api.filter_parameters import FILTER_DEPENDENCY, Fields, one
+from bridge_app.api.filters import chosen_fields, known_value
 from bridge_app.api.openapi import answers
 from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
-from bridge_app.api.rendering import FIELDS, PAYLOAD_FIELDS, encode_json, execution, plugin_stats, span, storage_state
+from bridge_app.api.rendering import encode_json, execution, needs_payloads, plugin_stats, span, storage_state
 from bridge_app.history import History
+from bridge_app.problem_handlers import AnyRequest
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
 from otel_tracker.query import ExecutionFilter, PageRequest, PruneResult, StatsRequest
 from otel_tracker.record import ExecutionStats
@@ -52,12 +55,12 @@ class ExecutionsController(Controller):
     path = "/executions"
     tags = ("executions",)
     before_request = staticmethod(refuse_unknown_parameters)
+    dependencies = FILTER_DEPENDENCY
 
     @route(
         "/",
         http_method=READ,
         sync_to_thread=True,
-        dependencies=FILTER_DEPENDENCY,
         summary="The history, newest first",
         responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 503)),
     )
@@ -69,10 +72,7 @@ class ExecutionsController(Controller):
         offset: Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Records to leave out.")] = 0,
         cursor: Annotated[str | None, one("`next_cursor` of the page before: goes on behind it.")] = None,
         chosen: NamedDependency[ExecutionFilter],
-        fields: Annotated[
-            tuple[str, ...],
-            many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
-        ] = (),
+        fields: Fields = (),
     ) -> Response[Any]:
         """Records that match every filter.
 
@@ -83,15 +83,45 @@ class ExecutionsController(Controller):
         for other, given in (("cursor", cursor), ("q", chosen.text)):
             if given and offset:
                 raise FieldError(f"is given beside {other}: expected one of the two", field="offset")
-        shown = chosen_fields(fields)
+        names = chosen_fields(fields)
         request = PageRequest(
             filter=chosen,
             limit=limit,
             offset=offset,
             cursor=cursor or "",
-            with_payloads=not shown or not PAYLOAD_FIELDS.isdisjoint(shown),
+            with_payloads=needs_payloads(names),
         )
-        return page_response(history(state).store, request, shown)
+        return page_response(history(state).store, request, names)
+
+    @route(
+        "/export",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="The history as a file",
+        responses=answers(str, "The file", media_type="text/csv", errors=(404, 422, 501, 503)),
+    )
+    def export_executions(
+        self,
+        *,
+        state: State,
+        request: AnyRequest,
+        format: Annotated[str, one("What the file holds.", of=tuple(ExportFormat))] = "csv",  # noqa: A002 - its public name
+        compress: Annotated[str | None, one("Compress the file itself.", of=("gzip",))] = None,
+        chosen: NamedDependency[ExecutionFilter],
+        fields: Fields = (),
+    ) -> Response[Any]:
+        """Every record that matches every filter, newest first, made while it is sent.
+
+        An answer that breaks off ends without its last chunk, and JSON without its closing bracket.
+        """
+        made = Export(
+            chosen=chosen,
+            fields=chosen_fields(fields),
+            format=ExportFormat(known_value("format", format, tuple(ExportFormat))),
+            as_gzip=known_value("compress", compress, ("gzip",)) == "gzip",
+        )
+        encodings = request.headers.get("accept-encoding", "")
+        return export_response(history(state).store, made, accept_encoding=encodings, now=time.time_ns())
 
     @route(
         "/stats",

@@ -16,6 +16,7 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import QueryParameter
 
 from bridge_app.api.filters import MAX_TEXT, execution_filter
+from bridge_app.api.rendering import FIELDS
 from otel_tracker.classification import ERROR_TYPES
 from otel_tracker.query import ExecutionFilter
 from otel_tracker.record import Status
@@ -29,11 +30,19 @@ def many(description: str, *, of: tuple[str, ...] = ()) -> Any:
     )
 
 
-def one(description: str, *examples: str) -> Any:
-    """A parameter of one value."""
+def one(description: str, *examples: str, of: tuple[str, ...] = ()) -> Any:
+    """A parameter of one value, perhaps of a closed list."""
     return QueryParameter(
-        description=description, examples=[Example(value=example) for example in examples] if examples else None
+        description=description,
+        examples=[Example(value=example) for example in examples] if examples else None,
+        schema_extra={"enum": list(of)} if of else None,
     )
+
+
+Fields = Annotated[
+    tuple[str, ...],
+    many("Only these fields of each record, which then is no whole ExecutionRecord.", of=FIELDS),
+]
 
 
 def _moment(description: str, *examples: str) -> Any:

@@ -64,6 +64,13 @@ def chosen_fields(values: Sequence[str]) -> tuple[str, ...]:
     return _known("fields", values, FIELDS)
 
 
+def known_value(field: str, value: str | None, known: Sequence[str]) -> str:
+    """The one value of a parameter that has a closed list of them; empty where it was not given."""
+    if value:
+        _require_known(field, value, known)
+    return value or ""
+
+
 def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
     names = (name.strip() for value in values for name in value.split(","))
     found = tuple(dict.fromkeys(name for name in names if name))
@@ -75,11 +82,16 @@ def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
 def _known(field: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     names = _names(field, values)
     for name in names:
-        if name not in known:
-            close = get_close_matches(name[:80], known, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise _wrong(field, name, f"one of {', '.join(known)}{hint}")
+        _require_known(field, name, known)
     return names
+
+
+def _require_known(field: str, name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    close = get_close_matches(name[:80], known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise _wrong(field, name, f"one of {', '.join(known)}{hint}")
 
 
 def _trace_id(text: str | None) -> str:

@@ -16,6 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, Example, License, OpenAPI, SecurityScheme, Tag
 
 from bridge_app.api import viewer
+from bridge_app.api.export import ExportFormat
 from bridge_app.api.schemas import schemas
 from bridge_app.auth import is_open
 from bridge_app.problems import MEDIA_TYPE, Problem, problem_document, problem_type_for_status
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _JSON: Final = "application/json"
 _WEBHOOK: Final = "/webhook/"
+_EXPORT: Final = "/executions/export"
 _DESCRIPTION: Final = """\
 An HTTP call to a webhook runs a plugin; every run is an execution whose record is kept and can be read here.
 
@@ -101,6 +103,8 @@ class _Document(OpenAPI):
             for method, operation in item.items():
                 if _WEBHOOK in path:
                     _describe_webhook(operation, method)
+                if path.endswith(_EXPORT):
+                    _describe_export(operation)
                 _finish(operation)
                 if self.security:
                     _secure(operation, path)
@@ -164,6 +168,17 @@ def _problem_response(status: str) -> dict[str, Any]:
 def _problem_content(status: str) -> dict[str, Any]:
     example = msgspec.json.decode(problem_document(problem_type_for_status(int(status))))
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+
+
+def _describe_export(operation: dict[str, Any]) -> None:
+    """One answer in the media types of the formats."""
+    records = {"type": "array", "items": {"$ref": "#/components/schemas/ExecutionRecord"}}
+    text, binary = {"type": "string"}, {"type": "string", "format": "binary"}
+    schemas_of = {ExportFormat.JSON: records, ExportFormat.PARQUET: binary}
+    content = {one.media_type.partition(";")[0]: {"schema": schemas_of.get(one, text)} for one in ExportFormat}
+    operation["responses"]["200"]["content"] = content | {"application/gzip": {"schema": binary}}
+    disposition = {"description": "`attachment`, with a file name.", "schema": {"type": "string"}}
+    operation["responses"]["200"]["headers"] = {"Content-Disposition": disposition}
 
 
 def _describe_webhook(operation: dict[str, Any], method: str) -> None:

@@ -10,49 +10,36 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Response
-from litestar.response import Stream
 from msgspec.structs import replace
 
 from bridge_app.api import shapes
-from bridge_app.api.rendering import encode_json, execution
+from bridge_app.api.parts import PART_BYTES, parts
+from bridge_app.api.rendering import encode_json, shown
+from bridge_app.api.streaming import ByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from otel_tracker.ports import RecordReader
     from otel_tracker.query import Page, PageRequest
-    from otel_tracker.record import ExecutionRecord
 
-ONE_PIECE_BYTES: Final = 4 * 1024 * 1024
-FIRST_PART: Final = 10
 MOST_OF_PART: Final = 50
+_JSON: Final = "application/json"
 
 
 def page_response(store: RecordReader, request: PageRequest, fields: tuple[str, ...]) -> Response[Any]:
     """In one piece, or as a stream where it is big. What is wrong with the request is told before anything is sent."""
-    parts = _search_parts(store, request) if request.filter.text else _parts(store, request)
-    chunks = _chunks(parts, request, fields)
+    most = MOST_OF_PART if request.with_payloads else request.limit
+    pages = (
+        _search_parts(store, request) if request.filter.text else parts(store, request, most=most, rows=request.limit)
+    )
+    chunks = _chunks(pages, request, fields)
     made: list[bytes] = []
     for chunk in chunks:
         made.append(chunk)
-        if sum(map(len, made)) > ONE_PIECE_BYTES:
-            return Stream(chain(made, chunks), media_type="application/json")
-    return Response(b"".join(made), media_type="application/json")
-
-
-def _parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
-    """The page in parts that follow each other by cursor: small ones where records are big. Only the first counts."""
-    left = request.limit
-    part = replace(request, limit=min(left, FIRST_PART)) if request.with_payloads else request
-    while True:
-        page = store.page(part)
-        yield page
-        left -= part.limit
-        if not page.next_cursor or left <= 0:
-            return
-        mean = sum(map(_size, page.executions)) // len(page.executions)
-        size = min(left, MOST_OF_PART, ONE_PIECE_BYTES // max(1, mean))
-        part = replace(part, limit=max(1, size), offset=0, cursor=page.next_cursor, with_total=False)
+        if sum(map(len, made)) > PART_BYTES:
+            return ByteStream(chain(made, chunks), media_type=_JSON)
+    return Response(b"".join(made), media_type=_JSON)
 
 
 def _search_parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
@@ -63,10 +50,6 @@ def _search_parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:
         return
     for found in page.executions:
         yield replace(page, executions=[store.get(found.id) or found])
-
-
-def _size(record: ExecutionRecord) -> int:
-    return len(record.input) + len(record.output) + len(record.traceback) + len(record.logs)
 
 
 def _chunks(pages: Iterator[Page], request: PageRequest, fields: Sequence[str]) -> Iterator[bytes]:
@@ -92,7 +75,4 @@ def _chunks(pages: Iterator[Page], request: PageRequest, fields: Sequence[str]) 
 
 
 def _items(page: Page, fields: Sequence[str]) -> bytes:
-    records = [execution(record) for record in page.executions]
-    if not fields:
-        return encode_json(records)[1:-1]
-    return encode_json([{name: getattr(record, name) for name in fields} for record in records])[1:-1]
+    return encode_json(list(shown(page.executions, fields)))[1:-1]

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from bridge_app.api import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bridge_app.plugins.registry import PluginInfo
     from otel_tracker.record import ExecutionRecord, ExecutionStats, SpanRecord, StorageInfo
@@ -24,6 +24,11 @@ encode_json: Final = msgspec.json.Encoder().encode
 FIELDS: Final = shapes.ExecutionRecord.__struct_fields__
 PAYLOAD_FIELDS: Final = frozenset({"input", "output", "metadata", "traceback", "logs"})
 """What lives in the payload table: a list that names none of these never reads it."""
+
+
+def needs_payloads(fields: Collection[str]) -> bool:
+    """Whether records narrowed to these fields need the payload table; no field means all of them."""
+    return not fields or not PAYLOAD_FIELDS.isdisjoint(fields)
 
 
 def rfc3339(nanoseconds: int) -> str:
@@ -64,6 +69,12 @@ def execution(record: ExecutionRecord) -> shapes.ExecutionRecord:
         created_at=rfc3339(record.created_at),
         updated_at=rfc3339(record.updated_at),
     )
+
+
+def shown(records: Iterable[ExecutionRecord], fields: Sequence[str]) -> Iterator[Any]:
+    """Records as REST shows them: whole, or as dicts of these fields in this order."""
+    whole = map(execution, records)
+    return ({name: getattr(record, name) for name in fields} for record in whole) if fields else whole
 
 
 def execution_json(record: ExecutionRecord) -> dict[str, Any]:

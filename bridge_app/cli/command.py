@@ -73,9 +73,9 @@ def load_config(path: Path | None) -> LoadedConfig:
     return Config.load(path, os.environ)
 
 
-def print_json(value: object) -> None:
+def print_json(value: object, *, err: bool = False) -> None:
     """An object for programs; its lines are for people who look."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), err=err)
 
 
 def _discard_output() -> None:

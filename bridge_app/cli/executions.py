@@ -9,7 +9,7 @@ import msgspec
 
 from bridge_app.api.rendering import execution_json
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
-from bridge_app.cli.history import narrowing_options, opened_store, wanted
+from bridge_app.cli.history import choosing_options, opened_store, wanted
 from bridge_app.cli.spans import span_lines
 from bridge_app.cli.tables import print_block, print_fields, print_table
 from bridge_app.cli.text import LogEntry, duration_text, json_lines, time_text
@@ -43,11 +43,7 @@ _NOTHING = ("", "{}", "[]")
     type=click.IntRange(1, 1000),
     help="At most so many, up to 1000.",
 )
-@narrowing_options
-@click.option("--since", metavar="WHEN", help="Started since: 24h, 90m, 7d, or an RFC 3339 time.")
-@click.option("--trace-id", metavar="ID", help="Only of this trace: 32 hexadecimal digits.")
-@click.option("--delivery-id", metavar="ID", help="Only of this delivery: the sender's own id.")
-@click.option("--tag", multiple=True, metavar="NAME:VALUE", help="Only with this tag; may be repeated.")
+@choosing_options
 @config_option
 @json_option
 def list_executions(limit: int, config_path: Path | None, *, as_json: bool, **filters: Any) -> None:

@@ -55,6 +55,29 @@ def narrowing_options(function: Function) -> Function:
     return function
 
 
+def choosing_options(function: Function) -> Function:
+    """The options of `list` and `export`: all filters."""
+    for option in (
+        click.option("--tag", multiple=True, metavar="NAME:VALUE", help="Only with this tag; may be repeated."),
+        click.option("--delivery-id", metavar="ID", help="Only of this delivery: the sender's own id."),
+        click.option("--trace-id", metavar="ID", help="Only of this trace: 32 hexadecimal digits."),
+        click.option("--until", metavar="WHEN", help="Started before; written as for --since."),
+        click.option("--since", metavar="WHEN", help="Started since: 24h, 90m, 7d, or an RFC 3339 time."),
+    ):
+        function = option(function)
+    return narrowing_options(function)
+
+
+@contextlib.contextmanager
+def errors_of_options() -> Iterator[None]:
+    """A wrong parameter as a `BridgeError` that names the option."""
+    try:
+        yield
+    except FieldError as error:
+        option = {"tags": "tag"}.get(error.field, error.field).replace("_", "-")
+        raise BridgeError(f"--{option} {error.detail.removeprefix(f'{error.field} ')}") from error
+
+
 def wanted(  # noqa: PLR0913 - each is a filter of its own
     *,
     plugin: Sequence[str],
@@ -64,9 +87,10 @@ def wanted(  # noqa: PLR0913 - each is a filter of its own
     delivery_id: str | None = None,
     tag: Sequence[str] = (),
     since: str | None = None,
+    until: str | None = None,
 ) -> ExecutionFilter:
     """The options as a filter. Raises `BridgeError` that names the option."""
-    try:
+    with errors_of_options():
         now = time.time_ns()
         chosen = execution_filter(
             now=now,
@@ -77,23 +101,24 @@ def wanted(  # noqa: PLR0913 - each is a filter of its own
             delivery_id=delivery_id,
             tags=tag,
         )
-        return msgspec.structs.replace(chosen, started_from=_started_from(since, now=now))
-    except FieldError as error:
-        option = {"tags": "tag"}.get(error.field, error.field).replace("_", "-")
-        raise BridgeError(f"--{option} {error.detail.removeprefix(f'{error.field} ')}") from error
+        return msgspec.structs.replace(
+            chosen,
+            started_from=_moment("since", since, now=now),
+            started_before=_moment("until", until, now=now),
+        )
 
 
-def _started_from(since: str | None, *, now: int) -> int | None:
-    if not since:
+def _moment(option: str, text: str | None, *, now: int) -> int | None:
+    if not text:
         return None
     try:
-        return now - parse_duration(since) * 1_000_000_000
+        return now - parse_duration(text) * 1_000_000_000
     except ValueError:
         pass
     try:
-        return moment("since", since, now=now)
+        return moment(option, text, now=now)
     except FieldError:
         raise FieldError(
-            f"is {since!r}: expected a duration such as 24h or 7d, or a time such as 2025-06-06T14:33:48Z",
-            field="since",
+            f"is {text!r}: expected a duration such as 24h or 7d, or a time such as 2025-06-06T14:33:48Z",
+            field=option,
         ) from None

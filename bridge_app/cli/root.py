@@ -43,6 +43,7 @@ root = LazyGroup(
         "run": Lazy("bridge_app.cli.run:run", "Run a plugin once, here, without the bridge; nothing is recorded."),
         "executions": _executions,
         "storage": _storage,
+        "export": Lazy("bridge_app.cli.export:export", "Write the history to a file: CSV, JSON, JSON Lines, parquet."),
         "migrate": Lazy("bridge_app.cli.migrate:migrate", "Create or migrate the store's tables."),
         "cleanup": Lazy("bridge_app.cli.cleanup:cleanup", "Delete executions that are older than the retention."),
     },

@@ -38,6 +38,7 @@ class Database:
         self._closed = False
         self._why = ""
         self._rests_until = 0.0
+        self._generation = 0
         try:
             dialect.prepare()
         except BaseException:
@@ -50,6 +51,12 @@ class Database:
     def writer(self) -> Engine:
         """For maintenance that runs outside a transaction."""
         return self._writer
+
+    @property
+    def generation(self) -> int:
+        """How often the database was found replaced, up to now."""
+        self._check_usable()
+        return self._generation
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
@@ -117,6 +124,7 @@ class Database:
             _logger.error("%s was deleted or replaced under the running store: opening it anew", self.dialect.location)
             self._reader.dispose()
             self._writer.dispose()
+            self._generation += 1
             self.dialect.prepare()
 
     @contextlib.contextmanager

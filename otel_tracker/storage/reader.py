@@ -7,9 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
+from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, StatsRequest
 from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
 from otel_tracker.storage import keyset, query
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _COUNT_SECONDS: Final = 5.0
 _EPOCH: Final = dt.date(1970, 1, 1)
+# Built once: in_(ids) is a reference cycle of SQLAlchemy's that keeps the ids until a full garbage collection.
+_PAYLOADS_OF: Final = select(payloads).where(payloads.c.execution_id.in_(bindparam("ids", expanding=True)))
 _OPEN: Final = (Status.PENDING, Status.RUNNING)
 
 
@@ -55,8 +59,14 @@ class Reader:
 
     def page(self, request: PageRequest) -> Page:
         """A page, newest first."""
+        generation = self._database.generation
         with self._database.read() as connection:
-            return _searched(connection, request) if request.filter.text else _page(connection, request)
+            page = _searched(connection, request) if request.filter.text else _page(connection, request)
+        if self._database.generation != generation:
+            raise StorageUnavailableError(
+                f"{self._database.dialect.location} was replaced while it was read; try again"
+            )
+        return msgspec.structs.replace(page, generation=generation)
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
         """Counts and durations of a period."""
@@ -138,7 +148,7 @@ def _narrow(rows: Iterable[SqlRow[Any]]) -> list[ExecutionRecord]:
 def _whole(connection: Connection, rows: Sequence[SqlRow[Any]]) -> list[ExecutionRecord]:
     # A second statement, not a join: with OFFSET, a join reads the payloads of every skipped row too.
     ids = [row.id for row in rows]
-    found = connection.execute(select(payloads).where(payloads.c.execution_id.in_(ids))) if ids else ()
+    found = connection.execute(_PAYLOADS_OF, {"ids": ids}) if ids else ()
     by_id = {payload.execution_id: payload._asdict() for payload in found}
     return [execution_from(row._asdict(), by_id.get(row.id)) for row in rows]
 

@@ -29,6 +29,7 @@ def handle(event):
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 OPERATIONS = {
     "list_executions": ("get", "/api/v1/executions"),
+    "export_executions": ("get", "/api/v1/executions/export"),
     "clean_up": ("delete", "/api/v1/executions/cleanup"),
     "get_stats": ("get", "/api/v1/executions/stats"),
     "get_plugin_stats": ("get", "/api/v1/executions/stats/{plugin}"),
@@ -46,6 +47,14 @@ OPERATIONS = {
     "live": ("get", "/health/live"),
     "health_ready": ("get", "/health/ready"),
     "metrics": ("get", "/metrics"),
+}
+
+EXPORTED = {
+    "text/csv",
+    "application/json",
+    "application/x-ndjson",
+    "application/vnd.apache.parquet",
+    "application/gzip",
 }
 
 
@@ -119,6 +128,9 @@ def test_every_answer_has_a_shape_and_every_error_is_a_problem(document: dict[st
     for name, operation in operations(document).items():
         assert "default" in operation["responses"]
         for status, response in operation["responses"].items():
+            if (name, status) == ("export_executions", "200"):
+                assert response["content"].keys() == EXPORTED
+                continue
             (media_type, content), *others = response["content"].items()
             assert not others
             if status == "200" or name.startswith("health"):
@@ -168,10 +180,28 @@ def test_filters_name_their_values(document: dict[str, Any]) -> None:
     assert not any(parameter["required"] for parameter in parameters.values())
 
 
+def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> None:
+    listed, exported = (
+        {one["name"]: one for one in document["paths"][path]["get"]["parameters"]}
+        for path in ("/api/v1/executions", "/api/v1/executions/export")
+    )
+    assert list(exported)[:2] == ["format", "compress"]
+    assert exported["format"]["schema"] == {
+        "type": "string", "enum": ["csv", "json", "jsonl", "parquet"], "default": "csv"
+    }  # fmt: skip
+    own = {"format", "compress"}
+    paging = {"limit", "offset", "cursor"}
+    assert [exported[name] for name in exported if name not in own] == [
+        listed[name] for name in listed if name not in paging
+    ]
+
+
 @pytest.mark.parametrize(
     ("operation", "path"),
     [
         ("list_executions", "/api/v1/executions"),
+        ("export_executions", "/api/v1/executions/export?format=json"),
+        ("export_executions", "/api/v1/executions/export?format=xml"),
         ("get_execution", "/api/v1/executions/{newest}"),
         ("list_spans", "/api/v1/executions/{newest}/spans"),
         ("get_stats", "/api/v1/executions/stats"),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,12 +18,15 @@ from sqlalchemy import event
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.query import ExecutionFilter, PageRequest
 from otel_tracker.record import ExecutionRecord, Status
-from otel_tracker.storage import open_store
+from otel_tracker.storage import open_store, reader
 from otel_tracker.storage.query import encode_cursor
 from otel_tracker.storage.store import SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Row as SqlRow
+    from sqlalchemy.engine import Connection
 
 
 @pytest.fixture
@@ -131,6 +134,27 @@ def test_a_deleted_file_is_noticed_and_made_anew(store: SqlStore, path: Path, ca
     assert [record.id for record in store.page(PageRequest()).executions] == ["a-00000002"]
 
 
+def test_pages_of_a_replaced_file_are_of_another_generation(store: SqlStore, path: Path) -> None:
+    store.write([execution(1)])
+    assert store.page(PageRequest()).generation == store.page(PageRequest()).generation == 0
+    path.unlink()
+    assert store.page(PageRequest()).generation == 1
+
+
+def test_a_page_is_of_one_file_only(store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced by the time its payloads are read, it may be half of one history and half of another."""
+    store.write([execution(1)])
+    whole = reader._whole
+
+    def late(connection: Connection, rows: Sequence[SqlRow[Any]]) -> list[ExecutionRecord]:
+        path.unlink()
+        return whole(connection, rows)
+
+    monkeypatch.setattr(reader, "_whole", late)
+    with pytest.raises(StorageUnavailableError, match="was replaced while it was read"):
+        store.page(PageRequest())
+
+
 def test_readers_cannot_write(store: SqlStore) -> None:
     with pytest.raises(StorageUnavailableError, match="readonly"), store._database.read() as connection:
         connection.exec_driver_sql("DELETE FROM executions")
@@ -139,7 +163,7 @@ def test_readers_cannot_write(store: SqlStore) -> None:
 _WRITE_FOR_A_SECOND = """
 import sys, time
 from otel_tracker.record import ExecutionRecord, Status
-from otel_tracker.storage import open_store
+from otel_tracker.storage import open_store, reader
 store, prefix, written = open_store(sys.argv[1]), sys.argv[2], 0
 deadline = time.monotonic() + 1
 while time.monotonic() < deadline:

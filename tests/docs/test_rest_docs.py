@@ -32,6 +32,8 @@ COMMANDS = [
     for match in re.finditer(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     for block in (match[1],)
 ]
+ALL_FILTERS = "every parameter of the list but `limit`, `offset` and `cursor`"
+PAGING = {"limit", "offset", "cursor"}
 CURL = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n'
 
 
@@ -66,9 +68,16 @@ def test_each_parameter_is_in_the_docs_and_vice_versa(document: dict[str, Any]) 
         if "/webhook/" in path or path.startswith("/schema"):
             continue
         taken = {one["name"]: one for one in document["paths"][path][method].get("parameters", [])}
-        rows = dict(re.findall(r"^\| `(\w+)` \| (\S*) ?\| ", text, re.MULTILINE))
+        rows = dict(_rows(heading))
+        if ALL_FILTERS in text:
+            rows |= {name: default for name, default in _rows("GET /api/v1/executions") if name not in PAGING}
         told = {name: str(one["schema"].get("default", "")) for name, one in taken.items() if one["in"] == "query"}
         assert rows == told, heading
+
+
+def _rows(heading: str) -> list[tuple[str, str]]:
+    """Names and defaults of the parameters in a section's table."""
+    return re.findall(r"^\| `(\w+)` \| (\S*) ?\| ", SECTIONS[heading], re.MULTILINE)
 
 
 def test_each_problem_type_is_in_the_docs_and_vice_versa() -> None:
