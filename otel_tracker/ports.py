@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
+    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, StatsRequest, WriteResult
     from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
 
 
@@ -59,6 +59,14 @@ class Maintenance(Protocol):
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before that nanosecond, children with them, in paced batches."""
+        ...
+
+    def prune_rollups(self, *, started_before: int) -> int:
+        """Delete the statistics of buckets that ended before that nanosecond and have no record left; says how many."""
+        ...
+
+    def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
+        """Compare the statistics with a recount of the records, while others write; with `repair`, put right."""
         ...
 
     def interrupt(self, instance_id: str, *, now: int) -> int:

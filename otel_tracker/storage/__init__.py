@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otel_tracker.errors import ConfigurationError
 from otel_tracker.storage.dialects import dialect_from_url
 from otel_tracker.storage.engine import Database
 from otel_tracker.storage.store import SqlStore
@@ -19,7 +20,12 @@ __all__ = ["open_store"]
 
 
 def open_store(
-    url: str, *, max_connections: int = 10, enable_wal: bool = True, enable_foreign_keys: bool = True
+    url: str,
+    *,
+    max_connections: int = 10,
+    enable_wal: bool = True,
+    enable_foreign_keys: bool = True,
+    bucket_seconds: int = 3600,
 ) -> ExecutionStore:
     """Open the store, making folder, file and tables where absent.
 
@@ -30,13 +36,19 @@ def open_store(
         max_connections: Readers at the same time; one writer comes on top.
         enable_wal: Readers and the writer do not wait for each other. Off only where the file system cannot do it.
         enable_foreign_keys: Let the database watch that payloads and tags have their execution.
+        bucket_seconds: How much time one bucket of the rollups covers: a whole fraction of a day, at least a minute. A
+            store that has buckets keeps theirs, until `verify_rollups(repair=True)` recounts them; it logs that.
 
     Raises:
-        ConfigurationError: The URL names no database that we know.
+        ConfigurationError: The URL names no database that we know, or `bucket_seconds` does not fit a day.
         StorageUnavailableError: It cannot be opened now.
         StorageSchemaError: It is reachable and not ours.
     """
     dialect = dialect_from_url(
         url, max_connections=max_connections, enable_wal=enable_wal, enable_foreign_keys=enable_foreign_keys
     )
-    return SqlStore(Database(dialect))
+    if bucket_seconds < 60 or 86_400 % bucket_seconds:
+        raise ConfigurationError(
+            f"bucket_seconds is {bucket_seconds}: expected a whole fraction of a day, such as 3600"
+        )
+    return SqlStore(Database(dialect), bucket_nanoseconds=bucket_seconds * 1_000_000_000)

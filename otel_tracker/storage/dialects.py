@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from sqlalchemy import Column, Engine, Table, create_engine, event
+from sqlalchemy import Column, ColumnElement, Engine, Table, create_engine, event, func
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -81,6 +81,12 @@ class Dialect(Protocol):
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> str:
         """Driver-level SQL: insert, or replace where `guard` grew (never, without a guard)."""
+        ...
+
+    def merge(
+        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
+    ) -> str:
+        """Driver-level SQL: insert, or add to the columns of `add` and keep the least and greatest of the others."""
         ...
 
     def is_data_error(self, error: BaseException) -> bool:
@@ -261,6 +267,19 @@ class SQLite:
                 where=insert.excluded[guard] > table.c[guard],
             )
         return str(insert.compile(dialect=sqlite_dialect.dialect()))
+
+    def merge(
+        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
+    ) -> str:
+        """INSERT ... ON CONFLICT DO UPDATE, with positional parameters in the order of the table's columns."""
+        insert = sqlite_dialect.insert(table)
+        old, new = table.c, insert.excluded
+        merged: dict[str, ColumnElement[int]] = {name: old[name] + new[name] for name in add}
+        merged |= {name: func.min(old[name], new[name]) for name in least}
+        merged |= {name: func.max(old[name], new[name]) for name in greatest}
+        return str(
+            insert.on_conflict_do_update(index_elements=key, set_=merged).compile(dialect=sqlite_dialect.dialect())
+        )
 
     def is_data_error(self, error: BaseException) -> bool:
         """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
