@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, StatsRequest, WriteResult
-    from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
+    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
+    from otel_tracker.stats import ExecutionStats, TimeSeries
 
 
 class RecordWriter(Protocol):
@@ -42,7 +43,17 @@ class RecordReader(Protocol):
         ...
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
-        """Counts and durations of a period."""
+        """Counts and durations of a period, from rollups: what it costs does not depend on how many executions ran.
+
+        The period begins with the bucket (an hour by default) of its start, and ends with that of its end.
+        """
+        ...
+
+    def series(self, request: SeriesRequest) -> TimeSeries:
+        """The same in stretches of equal length. Raises `PeriodTooLongError`.
+
+        From rollups where the granularity is a multiple of their buckets; otherwise from the records that are left.
+        """
         ...
 
     def info(self) -> StorageInfo:

@@ -60,6 +60,20 @@ class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):
     started_from: int
     started_before: int
     plugin: str = ""
+    previous: tuple[int, int] | None = None
+    """`(started_from, started_before)` of the period to tell beside it."""
+    with_hours: bool = False
+    """Whether to tell each hour."""
+
+
+class SeriesRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The executions started in `[started_from, started_before)`, in stretches of `granularity` nanoseconds."""
+
+    started_from: int
+    started_before: int
+    granularity: int
+    """Stretches begin at whole multiples of it since the epoch; the first holds `started_from`."""
+    plugin: str = ""
 
 
 class WriteResult(msgspec.Struct, frozen=True, kw_only=True):

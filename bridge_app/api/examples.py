@@ -7,7 +7,8 @@ from typing import Final
 from bridge_app.api import shapes
 from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
 from otel_tracker.query import PruneResult
-from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
+from otel_tracker.record import ExecutionRecord, SpanRecord, Status, StorageInfo
+from otel_tracker.stats import DailyStats, ExecutionStats
 
 _START: Final = 1_749_220_428_000_000_000
 _SECOND: Final = 1_000_000_000

@@ -21,7 +21,8 @@ from bridge_app.history import History
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
 from otel_tracker.classification import ERROR_TYPES
 from otel_tracker.query import PageRequest, PruneResult, StatsRequest
-from otel_tracker.record import ExecutionStats, Status
+from otel_tracker.record import Status
+from otel_tracker.stats import ExecutionStats
 
 READ: Final = ("GET", "HEAD")
 JSON: Final = "application/json"

@@ -17,7 +17,8 @@ import msgspec
 from bridge_app.api import shapes
 from bridge_app.problems import FieldProblem, Problem
 from otel_tracker.query import PruneResult
-from otel_tracker.record import DailyStats, ExecutionStats, Status
+from otel_tracker.record import Status
+from otel_tracker.stats import DailyStats, ExecutionStats
 
 _SHAPES: Final = (
     shapes.ExecutionPage,

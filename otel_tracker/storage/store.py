@@ -17,8 +17,9 @@ from otel_tracker.storage.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, StatsRequest, WriteResult
-    from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
+    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
+    from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
 
 
@@ -30,7 +31,7 @@ class SqlStore:
         self._rollups = Rollups(database, bucket_nanoseconds=bucket_nanoseconds)
         self._rollups.warn_of_another_width()
         self._writer = Writer(database, self._rollups)
-        self._reader = Reader(database)
+        self._reader = Reader(database, self._rollups)
         self._retention = Retention(database, self._rollups)
 
     def write(self, rows: Sequence[Row]) -> WriteResult:
@@ -50,8 +51,12 @@ class SqlStore:
         return self._reader.page(request)
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
-        """Counts and durations of a period."""
+        """Counts and durations of a period, from rollups."""
         return self._reader.stats(request)
+
+    def series(self, request: SeriesRequest) -> TimeSeries:
+        """The same in stretches of equal length. Raises `PeriodTooLongError`."""
+        return self._reader.series(request)
 
     def info(self) -> StorageInfo:
         """The store's kind, place, size and bounds."""
