@@ -23,6 +23,7 @@ def store_arguments(config: Config) -> dict[str, str | int | bool]:
         "max_connections": config.storage.selected.max_connections,
         "enable_wal": sqlite.enable_wal,
         "enable_foreign_keys": sqlite.enable_foreign_keys,
+        "bucket_seconds": config.execution_tracking.metrics_aggregation_interval,
     }
 
 
