@@ -51,4 +51,9 @@ def open_store(
         raise ConfigurationError(
             f"bucket_seconds is {bucket_seconds}: expected a whole fraction of a day, such as 3600"
         )
-    return SqlStore(Database(dialect), bucket_nanoseconds=bucket_seconds * 1_000_000_000)
+    database = Database(dialect)
+    try:
+        return SqlStore(database, bucket_nanoseconds=bucket_seconds * 1_000_000_000)
+    except BaseException:
+        database.close()
+        raise

@@ -10,7 +10,7 @@ so no duration is ever taken back, and minima and maxima need never shrink.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from otel_tracker.record import Rank, Status
 from otel_tracker.storage.histogram import slot_of
@@ -27,6 +27,7 @@ _INT64: Final = 2**63
 _ENDED: Final = int(Rank.ENDED)
 _OPEN: Final = (Status.PENDING.value, Status.RUNNING.value)
 
+_KeyT = TypeVar("_KeyT")
 _Counts = dict[tuple[int, str, str, str], list[int]]
 _Slots = dict[tuple[int, str, int], int]
 CountRow = tuple[int, int, str, str, str, int, int, int, int, int, int]
@@ -73,14 +74,18 @@ class Deltas:
         """`told` are the widths of the rows, by default all that a store keeps; multiples of the first."""
         self._width = bucket_nanoseconds
         self._told = told or widths(bucket_nanoseconds)
+        self._known: dict[int, list[tuple[int, int]]] = {}
         self._sides: dict[int, tuple[_Counts, _Slots]] = {0: ({}, {}), 1: ({}, {})}
 
     def add(self, executions: Iterable[Counted], *, sign: int = 1, pruned: bool = False) -> None:
         """Count them in; with `sign=-1` out. `pruned` counts those whose records are gone."""
         counts, slots = self._sides[pruned]
+        first, last, bucket = 0, -1, 0
         for plugin_name, status, error_type, start_time, rank, duration in executions:
-            bucket = bucket_of(start_time, self._width)
-            sums = counts.setdefault((bucket, plugin_name, status, error_type), [0, 0, 0, NO_MINIMUM, 0])
+            if not first <= start_time <= last:  # most are of the same bucket as the one before
+                bucket = bucket_of(start_time, self._width)
+                first, last = bounds(bucket, self._width)
+            sums = _sums(counts, (bucket, plugin_name, status, error_type))
             sums[0] += sign
             if rank != _ENDED or status in _OPEN:
                 continue
@@ -103,10 +108,9 @@ class Deltas:
         """Counts, sums, minima and maxima of every width."""
         found: dict[tuple[int, int, str, str, str, int], list[int]] = {}
         for pruned, (counts, _) in self._sides.items():
-            for (bucket, *group), sums in counts.items():
-                for width in self._told:
-                    key = (width, bucket_of(bucket, width), *group, pruned)
-                    _fold(found.setdefault(key, [0, 0, 0, NO_MINIMUM, 0]), sums)  # type: ignore[arg-type]  # group is three
+            for (bucket, plugin_name, status, error_type), sums in counts.items():
+                for width, start in self._buckets(bucket):
+                    _fold(_sums(found, (width, start, plugin_name, status, error_type, pruned)), sums)
         return sorted((*key, *sums) for key, sums in found.items() if sums[0] or sums[1])  # type: ignore[misc]
 
     def slot_rows(self) -> list[SlotRow]:
@@ -114,13 +118,28 @@ class Deltas:
         found: dict[tuple[int, int, str, int, int], int] = {}
         for pruned, (_, slots) in self._sides.items():
             for (bucket, plugin_name, slot), total in slots.items():
-                for width in self._told:
-                    key = (width, bucket_of(bucket, width), plugin_name, slot, pruned)
+                for width, start in self._buckets(bucket):
+                    key = (width, start, plugin_name, slot, pruned)
                     found[key] = found.get(key, 0) + total
-        return sorted((*key, total) for key, total in found.items() if total)
+        return sorted([(*key, total) for key, total in found.items() if total])
+
+    def _buckets(self, bucket: int) -> list[tuple[int, int]]:
+        """Width and start of those that a bucket counts in; few, and asked for again and again."""
+        known = self._known.get(bucket)
+        if known is None:
+            known = self._known[bucket] = [(width, bucket_of(bucket, width)) for width in self._told]
+        return known
+
+
+def _sums(found: dict[_KeyT, list[int]], key: _KeyT) -> list[int]:
+    sums = found.get(key)
+    if sums is None:
+        sums = found[key] = [0, 0, 0, NO_MINIMUM, 0]
+    return sums
 
 
 def _fold(into: list[int], sums: list[int]) -> None:
-    into[:3] = [a + b for a, b in zip(into[:3], sums[:3], strict=True)]
+    for index in range(3):
+        into[index] += sums[index]
     into[3] = min(into[3], sums[3])
     into[4] = max(into[4], sums[4])

@@ -50,13 +50,15 @@ class _Period:
         self.days: _Tallies = defaultdict(Tally)
         self.plugins: _Tallies = defaultdict(Tally)
         for part in parts:
-            for day, name, *row in connection.execute(counts(part, plugin=plugin, every=DAY_NANOSECONDS)):
+            for day, name, *row in connection.execute(counts(part, plugin=plugin, every=DAY_NANOSECONDS)).all():
                 add(row, self.whole, self.days[int(day)], self.plugins[name])
-            for day, slot, total in connection.execute(slots_by_start(part, plugin=plugin, every=DAY_NANOSECONDS)):
+            for day, slot, total in connection.execute(
+                slots_by_start(part, plugin=plugin, every=DAY_NANOSECONDS)
+            ).all():
                 self.whole.slots[slot] += int(total)
                 self.days[int(day)].slots[slot] += int(total)
             if not plugin:
-                for name, slot, total in connection.execute(slots_by_plugin(part, plugin=plugin)):
+                for name, slot, total in connection.execute(slots_by_plugin(part, plugin=plugin)).all():
                     self.plugins[name].slots[slot] += int(total)
 
 

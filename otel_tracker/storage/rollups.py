@@ -2,7 +2,8 @@
 
 In: `Deltas`, inside the transaction that writes, ends or deletes the records themselves, so that no crash comes between
 the two. Out: merged rows. Every such transaction begins with `begin`, which locks one row: two transactions that know
-an execution's old version would otherwise both take it out. It never reads a record.
+an execution's old version would otherwise both take it out. It never reads a record. An execution that is delivered
+again after its record was deleted counts again: nothing is left to know it by.
 """
 
 from __future__ import annotations

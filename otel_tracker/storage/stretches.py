@@ -53,7 +53,7 @@ def _end(moment: int, width: int) -> int:
 
 def counts(stretch: Stretch, *, plugin: str, every: int) -> Select[Any]:
     """Start, plugin, status, error type; total, timed, and the durations' sum, minimum, maximum; every so often."""
-    start, table = _start(rollups, every), rollups.c
+    start, table = _start(rollups, stretch, every), rollups.c
     key = (start, table.plugin_name, table.status, table.error_type)
     sums = (
         func.sum(table.total),
@@ -68,7 +68,7 @@ def counts(stretch: Stretch, *, plugin: str, every: int) -> Select[Any]:
 
 def slots_by_start(stretch: Stretch, *, plugin: str, every: int) -> Select[Any]:
     """Start, slot, total; every so often."""
-    return _slots(stretch, plugin, _start(rollup_durations, every))
+    return _slots(stretch, plugin, _start(rollup_durations, stretch, every))
 
 
 def slots_by_plugin(stretch: Stretch, *, plugin: str) -> Select[Any]:
@@ -82,9 +82,11 @@ def _slots(stretch: Stretch, plugin: str, by: ColumnElement[Any]) -> Select[Any]
     return wanted.group_by(by, table.slot)
 
 
-def _start(table: Table, every: int) -> ColumnElement[int]:
+def _start(table: Table, stretch: Stretch, every: int) -> ColumnElement[Any]:
     """The start of the stretch of time that the bucket lies in."""
     start, length = table.c.bucket_start, literal(every, literal_execute=True)
+    if every == stretch.width:
+        return start  # in the order of the key: the database groups without sorting
     # The remainder of a negative number is negative in all databases; and no database divides like another.
     return (start - (start % length + length) % length).label("start")
 
