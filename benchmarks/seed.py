@@ -2,8 +2,8 @@
 
     python -m benchmarks.seed PATH COUNT
 
-The records go through the store's own schema and columns, with the disk's safety switched off while they are loaded.
-Twenty plugins, thirty days, some failures and timeouts, small payloads; the same ones every time.
+The records and their rollups go through the store's own schema and columns, with the disk's safety switched off while
+they are loaded. Twenty plugins, thirty days, some failures and timeouts, small payloads; the same ones every time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from otel_tracker.record import ExecutionRecord, Rank, Status
 from otel_tracker.storage import open_store
-from otel_tracker.storage.rows import execution_values, payload_values, tag_pairs
-from otel_tracker.storage.tables import executions, payloads, tags
+from otel_tracker.storage import rows as convert
+from otel_tracker.storage.buckets import Deltas
+from otel_tracker.storage.tables import executions, payloads, rollup_durations, rollups, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def records(count: int, *, seed: int = 1) -> Iterator[ExecutionRecord]:
 
 def tag_values(row: ExecutionRecord) -> list[tuple[str, str, str, int]]:
     """In the order of `tables.tags`."""
-    return [(row.id, name, value, row.start_time) for name, value in tag_pairs(row.tags)]
+    return [(row.id, name, value, row.start_time) for name, value in convert.tag_pairs(row.tags)]
 
 
 def insert(table: Table) -> str:
@@ -96,16 +97,21 @@ def seed(path: Path, count: int) -> float:
     """Fill a new history; says how many records a second went in."""
     open_store(f"sqlite:///{path}").close()
     begun = time.perf_counter()
-    source = records(count)
+    source, counted = records(count), Deltas(3_600_000_000_000)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-262144; PRAGMA foreign_keys=OFF")
         for start in range(0, count, BATCH):
             batch = [next(source) for _ in range(min(BATCH, count - start))]
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(insert(executions), map(execution_values, batch))
-            connection.executemany(insert(payloads), map(payload_values, batch))
+            connection.executemany(insert(executions), map(convert.execution_values, batch))
+            connection.executemany(insert(payloads), map(convert.payload_values, batch))
             connection.executemany(insert(tags), (values for one in batch for values in tag_values(one)))
             connection.execute("COMMIT")
+            counted.add(map(convert.counted, map(convert.execution_values, batch)))
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(insert(rollups), counted.count_rows())
+        connection.executemany(insert(rollup_durations), counted.slot_rows())
+        connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return count / (time.perf_counter() - begun)
 

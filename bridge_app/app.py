@@ -18,7 +18,7 @@ from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.auth import guard
 from bridge_app.daemons import Daemon
-from bridge_app.history import History
+from bridge_app.history import History, RetentionDays
 from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
@@ -158,7 +158,7 @@ def _history(config: Config, instance_id: str) -> History:
         spool_max_bytes=tracking.spool.max_bytes,
         sync=tracking.durability == "disk",
         instance_id=instance_id,
-        retention_days=config.retention_days(),
+        retention_days=RetentionDays(records=config.retention_days(), rollups=tracking.rollup_retention_days),
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge_app import config_source
-from bridge_app.config_binding import Binder, fields
+from bridge_app.config_binding import Binder, fields, format_duration
 from bridge_app.config_sections import (
     AuthConfig,
     LoggingConfig,
@@ -55,6 +55,7 @@ class Config(Section, frozen=True, kw_only=True):
         root = config_source.read_file(path) if path else config_source.Mapping(entries={}, line=1)
         binder = Binder(file=str(path), short_file=path.name if path else "", environ=environ)
         config = binder.bind(cls, root)
+        _require_fitting_buckets(config, origins=binder.origins)
         base = path.absolute().parent if path else Path.cwd()
         return LoadedConfig(config=_with_absolute_paths(config, base), origins=binder.origins, path=path)
 
@@ -109,6 +110,17 @@ def require_safe_bind(config: Config) -> None:
         "which holds what senders sent. Set a token, such as "
         "BRIDGE__AUTH__TOKEN=$(openssl rand -hex 32), or bind to 127.0.0.1"
     )
+
+
+def _require_fitting_buckets(config: Config, *, origins: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for an interval that days cannot be made of."""
+    seconds = config.execution_tracking.metrics_aggregation_interval
+    if seconds < 60 or 86_400 % seconds:
+        path = "execution_tracking.metrics_aggregation_interval"
+        raise ConfigError(
+            f"{path} is {format_duration(seconds)!r} ({origins[path]}): expected a whole fraction of a day, at least a "
+            'minute, such as "1h"'
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -202,6 +202,7 @@ class TrackingConfig(Section, frozen=True, kw_only=True):
     cleanup_interval: Duration = 86_400
     metrics_aggregation_interval: Duration = 3_600
     retention_days: OptionalDays = None
+    rollup_retention_days: Days = 400
     durability: Literal["disk", "process", "off"] = "disk"
     redact_keys: Words = ()
     spool: SpoolConfig = SpoolConfig()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge_app.durability import DurableAnswers
 from bridge_app.realtime import Realtime
@@ -41,6 +41,13 @@ _KEEP_SECONDS: Final = 1.0
 _DAY: Final = 86_400_000_000_000
 
 
+class RetentionDays(NamedTuple):
+    """How long what is kept."""
+
+    records: int
+    rollups: int
+
+
 class History:
     """Everything between an ended span and an answer from the store."""
 
@@ -52,7 +59,7 @@ class History:
         spool_max_bytes: int,
         sync: bool,
         instance_id: str,
-        retention_days: int,
+        retention_days: RetentionDays,
     ) -> None:
         self.instance_id = instance_id
         self.retention_days = retention_days
@@ -128,8 +135,10 @@ class History:
         return record_from_span(span) if span else None
 
     def prune(self, *, now: int) -> PruneResult:
-        """Delete what is older than the retention."""
-        return self.store.prune(started_before=now - self.retention_days * _DAY)
+        """Delete what is older than the retention; of the statistics, which outlive their records, too."""
+        pruned = self.store.prune(started_before=now - self.retention_days.records * _DAY)
+        self.store.prune_rollups(started_before=now - self.retention_days.rollups * _DAY)
+        return pruned
 
     def spool_json(self) -> dict[str, Any]:
         """How much is on its way, and what was lost and why."""

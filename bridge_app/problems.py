@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from otel_tracker.errors import CursorError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.errors import CursorError, PeriodTooLongError, StorageSchemaError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,6 +152,7 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
     PayloadTooLargeError: _BY_STATUS[413],
     UnavailableError: _BY_STATUS[503],
     CursorError: _BY_STATUS[422],
+    PeriodTooLongError: _BY_STATUS[422],
     StorageUnavailableError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
     StorageSchemaError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
 }

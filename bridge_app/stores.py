@@ -23,6 +23,7 @@ def store_arguments(config: Config) -> dict[str, str | float | bool]:
     arguments: dict[str, str | float | bool] = {
         "url": config.storage_url(),
         "max_connections": selected.max_connections,
+        "bucket_seconds": config.execution_tracking.metrics_aggregation_interval,
     }
     if isinstance(selected, SqliteConfig):
         arguments["enable_wal"] = selected.enable_wal

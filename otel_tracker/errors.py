@@ -3,6 +3,7 @@
 TrackerError
 ├── ConfigurationError      a caller's argument is wrong; raised at set-up, never while tracking
 ├── CursorError             a page cursor that this store did not make
+├── PeriodTooLongError      more executions than may be counted one by one for an answer
 └── StorageError
     ├── StorageUnavailableError   the store cannot be reached or is locked, full, read-only: try again later
     └── StorageSchemaError        the store is reachable and its tables are not ours
@@ -21,6 +22,10 @@ class ConfigurationError(TrackerError, ValueError):
 
 class CursorError(TrackerError, ValueError):
     """A page cursor is not one that the store gave out."""
+
+
+class PeriodTooLongError(TrackerError, ValueError):
+    """A period holds too many executions for a granularity that the rollups do not have."""
 
 
 class StorageError(TrackerError):

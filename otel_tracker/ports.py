@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
-    from otel_tracker.record import ExecutionRecord, ExecutionStats, Row, SpanRecord, StorageInfo
+    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
+    from otel_tracker.stats import ExecutionStats, TimeSeries
 
 
 class RecordWriter(Protocol):
@@ -42,7 +43,17 @@ class RecordReader(Protocol):
         ...
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
-        """Counts and durations of a period."""
+        """Counts and durations of a period, from rollups: what it costs does not depend on how many executions ran.
+
+        The period begins with the bucket (an hour by default) of its start, and ends with that of its end.
+        """
+        ...
+
+    def series(self, request: SeriesRequest) -> TimeSeries:
+        """The same in stretches of equal length. Raises `PeriodTooLongError`.
+
+        From rollups where the granularity is a multiple of their buckets; otherwise from the records that are left.
+        """
         ...
 
     def info(self) -> StorageInfo:
@@ -59,6 +70,14 @@ class Maintenance(Protocol):
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before that nanosecond, children with them, in paced batches."""
+        ...
+
+    def prune_rollups(self, *, started_before: int) -> int:
+        """Delete the statistics of buckets that ended before that nanosecond and have no record left; says how many."""
+        ...
+
+    def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
+        """Compare the statistics with a recount of the records, while others write; with `repair`, put right."""
         ...
 
     def interrupt(self, instance_id: str, *, now: int) -> int:

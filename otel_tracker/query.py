@@ -89,6 +89,20 @@ class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):
     started_from: int
     started_before: int
     plugin: str = ""
+    previous: tuple[int, int] | None = None
+    """`(started_from, started_before)` of the period to tell beside it."""
+    with_hours: bool = False
+    """Whether to tell each hour."""
+
+
+class SeriesRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The executions started in `[started_from, started_before)`, in stretches of `granularity` nanoseconds."""
+
+    started_from: int
+    started_before: int
+    granularity: int
+    """Stretches begin at whole multiples of it since the epoch; the first holds `started_from`."""
+    plugin: str = ""
 
 
 class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,3 +122,41 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True):
     deleted: int
     """Executions, without counting their children."""
     freed_bytes: int
+
+
+class RollupDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure of the rollups that is not what a recount of the records gives."""
+
+    bucket_seconds: int
+    bucket_start: int
+    """Nanoseconds since the epoch."""
+    plugin_name: str
+    figure: str
+    """What differs: `total`, `timed`, `duration_sum`, `duration_min`, `duration_max` of a group, or a `slot`."""
+    group: str
+    """`status` or `status/error_type`; for a slot of the durations, its number."""
+    stored: int
+    counted: int
+
+
+class RollupCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollups compared with their records."""
+
+    checked_executions: int
+    unchecked_executions: int
+    """Counted in the rollups, and their records deleted since: nothing to compare with."""
+    differences: tuple[RollupDifference, ...]
+    """The first hundred."""
+    total_differences: int
+    repaired_buckets: int
+    bucket_seconds: int
+    configured_bucket_seconds: int
+    """Another than `bucket_seconds` where the store has not been rebuilt since the setting was changed."""
+    rebuilt: bool
+    """Whether the repair changed the width of the buckets to the configured one."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the rollups are now what they should be."""
+        is_even = not self.total_differences or self.repaired_buckets > 0
+        return is_even and self.bucket_seconds == self.configured_bucket_seconds

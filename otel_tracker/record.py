@@ -123,39 +123,6 @@ Row = ExecutionRecord | SpanRecord
 """What a writer takes."""
 
 
-class DailyStats(msgspec.Struct, frozen=True, kw_only=True):
-    """One UTC day of an `ExecutionStats`; durations in nanoseconds, the rate in percent."""
-
-    date: str
-    """YYYY-MM-DD, UTC."""
-    total_executions: int
-    successful_executions: int
-    failed_executions: int
-    success_rate: float
-    avg_duration: int
-
-
-class ExecutionStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts and durations over a period; running executions count in `total_executions` only.
-
-    `failed_executions` is every execution that ended without success, timeouts included. Durations are nanoseconds
-    over finished executions, 0 where there are none. `success_rate` is percent of the finished, 0.0 to 100.0.
-    """
-
-    total_executions: int = 0
-    successful_executions: int = 0
-    failed_executions: int = 0
-    timeout_executions: int = 0
-    running_executions: int = 0
-    success_rate: float = 0.0
-    avg_duration: int = 0
-    min_duration: int = 0
-    max_duration: int = 0
-    unique_plugins: int = 0
-    daily_stats: list[DailyStats] = []
-    """Oldest day first; days without executions are left out."""
-
-
 class StorageInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What `GET /api/v1/executions/storage/info` says of the store itself."""
 

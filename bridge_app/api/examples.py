@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from bridge_app.api import shapes
 from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
 from otel_tracker.query import PruneResult
-from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
+from otel_tracker.record import ExecutionRecord, SpanRecord, Status, StorageInfo
+from otel_tracker.stats import (
+    DailyStats,
+    ErrorDay,
+    ErrorTrend,
+    ExecutionStats,
+    Figures,
+    PluginFigures,
+    TimePoint,
+    TimeSeries,
+)
 
 _START: Final = 1_749_220_428_000_000_000
 _SECOND: Final = 1_000_000_000
@@ -57,6 +69,19 @@ PAGE: Final = shapes.ExecutionPage(
     next_cursor="MTc0OTIyMDQyODAwMDAwMDAwMDowMTk3NDU3ZQ",
     scan_complete=True,
 )
+_FIGURES: Final = {
+    "total_executions": 100,
+    "successful_executions": 95,
+    "failed_executions": 5,
+    "success_rate": 95.0,
+    "avg_duration": 500_000_000,
+    "min_duration": 100_000_000,
+    "max_duration": 2_000_000_000,
+    "p50_duration": 450_000_000,
+    "p90_duration": 900_000_000,
+    "p95_duration": 1_200_000_000,
+    "p99_duration": 1_900_000_000,
+}
 STATS: Final = ExecutionStats(
     total_executions=1000,
     successful_executions=950,
@@ -66,16 +91,27 @@ STATS: Final = ExecutionStats(
     avg_duration=500_000_000,
     min_duration=100_000_000,
     max_duration=2_000_000_000,
+    p50_duration=450_000_000,
+    p90_duration=900_000_000,
+    p95_duration=1_200_000_000,
+    p99_duration=1_900_000_000,
     unique_plugins=10,
-    daily_stats=[
-        DailyStats(
-            date="2025-06-06",
-            total_executions=100,
-            successful_executions=95,
-            failed_executions=5,
-            success_rate=95.0,
-            avg_duration=500_000_000,
+    daily_stats=[msgspec.convert({**_FIGURES, "date": "2025-06-06"}, DailyStats)],
+    plugin_stats=[msgspec.convert({**_FIGURES, "plugin_name": "my_plugin"}, PluginFigures)],
+    by_error_type=[
+        ErrorTrend(
+            error_type="timeout",
+            total_executions=5,
+            previous_executions=2,
+            daily=[ErrorDay(date="2025-06-06", total_executions=5)],
         )
+    ],
+    previous=msgspec.convert(_FIGURES, Figures),
+)
+SERIES: Final = TimeSeries(
+    granularity_seconds=3600,
+    points=[
+        msgspec.convert({**_FIGURES, "start_time": "2025-06-06T14:00:00Z", "by_error_type": {"timeout": 5}}, TimePoint)
     ],
 )
 PLUGIN_STATS: Final = plugin_stats(

@@ -13,21 +13,21 @@ from litestar.params import PathParameter, QueryParameter
 from bridge_app.api import examples, shapes
 from bridge_app.api.export import Export, ExportFormat
 from bridge_app.api.export.response import export_response
-from bridge_app.api.filter_parameters import FILTER_DEPENDENCY, Fields, one
+from bridge_app.api.filter_parameters import FILTER_DEPENDENCY, Fields, one, point_in_time
 from bridge_app.api.filters import chosen_fields, known_value
 from bridge_app.api.openapi import answers
 from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
+from bridge_app.api.periods import series_request, stats_request
 from bridge_app.api.rendering import encode_json, execution, needs_payloads, plugin_stats, span, storage_state
 from bridge_app.history import History
 from bridge_app.problem_handlers import AnyRequest
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
-from otel_tracker.query import ExecutionFilter, PageRequest, PruneResult, StatsRequest
-from otel_tracker.record import ExecutionStats
+from otel_tracker.query import ExecutionFilter, PageRequest, PruneResult
+from otel_tracker.stats import ExecutionStats, TimeSeries
 
 READ: Final = ("GET", "HEAD")
 JSON: Final = "application/json"
-_DAY: Final = 86_400_000_000_000
 
 
 Days = Annotated[int, QueryParameter(ge=1, le=3650, description="How many UTC days, today included.")]
@@ -134,7 +134,7 @@ class ExecutionsController(Controller):
         self, state: State, days: Days = 7, plugin: Annotated[str | None, one("Only this plugin.")] = None
     ) -> Response[bytes]:
         """Of the executions that started in the last days, of all plugins or of one."""
-        return json_response(history(state).store.stats(_period(days, plugin or "")))
+        return json_response(history(state).store.stats(stats_request(days, plugin=plugin or "", now=time.time_ns())))
 
     @route(
         "/stats/{plugin:str}",
@@ -146,8 +146,31 @@ class ExecutionsController(Controller):
     def get_plugin_stats(self, state: State, plugin: PluginName, days: Days = 7) -> Response[bytes]:
         """The same of one plugin, and its realtime figures since the start of this process."""
         kept = history(state)
-        stats = kept.store.stats(_period(days, plugin))
+        stats = kept.store.stats(stats_request(days, plugin=plugin, now=time.time_ns()))
         return json_response(plugin_stats(plugin, stats, kept.realtime.of(plugin)))
+
+    @route(
+        "/timeseries",
+        http_method=READ,
+        sync_to_thread=True,
+        summary="Counts and durations over time",
+        responses=answers(TimeSeries, "The points", example=examples.SERIES, errors=(404, 422, 503)),
+    )
+    def get_timeseries(
+        self,
+        state: State,
+        granularity: Annotated[str, one("How long a point is.", "5m")] = "1h",
+        start_time: Annotated[str | None, point_in_time("The first point holds it.", "-24h")] = None,
+        end_time: Annotated[
+            str | None, point_in_time("Started before; now by default.", "2025-06-07T00:00:00Z")
+        ] = None,
+        plugin: Annotated[str | None, one("Only this plugin.")] = None,
+    ) -> Response[bytes]:
+        """The same as points of equal length, without gaps, for charts; at most 2000 of them."""
+        request = series_request(
+            granularity=granularity, start_time=start_time, end_time=end_time, plugin=plugin or "", now=time.time_ns()
+        )
+        return json_response(history(state).store.series(request))
 
     @route(
         "/storage/info",
@@ -200,11 +223,6 @@ class ExecutionsController(Controller):
         if not found and kept.get(execution_id) is None:
             raise _no_execution(execution_id)
         return json_response(shapes.SpanList(spans=[span(one) for one in found]))
-
-
-def _period(days: int, plugin: str) -> StatsRequest:
-    now = time.time_ns()
-    return StatsRequest(started_from=(now // _DAY - days + 1) * _DAY, started_before=now + _DAY, plugin=plugin)
 
 
 def _no_execution(execution_id: str) -> NotFoundError:

@@ -45,7 +45,8 @@ Fields = Annotated[
 ]
 
 
-def _moment(description: str, *examples: str) -> Any:
+def point_in_time(description: str, *examples: str) -> Any:
+    """A parameter that is a time."""
     return QueryParameter(
         description=f"{description} RFC 3339, without an offset UTC; or how long ago.",
         examples=[Example(value=example) for example in examples],
@@ -63,8 +64,8 @@ def _requested(  # noqa: PLR0913 - each is a parameter of its own
     error_type: Annotated[tuple[str, ...], many("Only these.", of=ERROR_TYPES)] = (),
     trace_id: Annotated[str | None, one("32 hexadecimal digits.", "4bf92f3577b34da6a3ce929d0e0e4736")] = None,
     delivery_id: Annotated[str | None, one("The sender's own id of the delivery.")] = None,
-    start_time: Annotated[str | None, _moment("Started then or later.", "2025-06-06T14:33:48Z", "-24h")] = None,
-    end_time: Annotated[str | None, _moment("Started before.", "2025-06-07T00:00:00Z", "-15m")] = None,
+    start_time: Annotated[str | None, point_in_time("Started then or later.", "2025-06-06T14:33:48Z", "-24h")] = None,
+    end_time: Annotated[str | None, point_in_time("Started before.", "2025-06-07T00:00:00Z", "-15m")] = None,
     min_duration: Annotated[str | None, one(f"Ended, and took so long or longer. {_LENGTH}", "1.5s")] = None,
     max_duration: Annotated[str | None, one(f"Ended, and took no longer. {_LENGTH}", "250ms", "2000000")] = None,
     tags: Annotated[

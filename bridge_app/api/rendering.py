@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bridge_app.plugins.registry import PluginInfo
-    from otel_tracker.record import ExecutionRecord, ExecutionStats, SpanRecord, StorageInfo
+    from otel_tracker.record import ExecutionRecord, SpanRecord, StorageInfo
+    from otel_tracker.stats import ExecutionStats
 
 encode_json: Final = msgspec.json.Encoder().encode
 FIELDS: Final = shapes.ExecutionRecord.__struct_fields__

@@ -17,14 +17,32 @@ import msgspec
 from bridge_app.api import shapes
 from bridge_app.problems import FieldProblem, Problem
 from otel_tracker.query import PruneResult
-from otel_tracker.record import DailyStats, ExecutionStats, Status
+from otel_tracker.record import Status
+from otel_tracker.stats import (
+    DailyStats,
+    ErrorDay,
+    ErrorTrend,
+    ExecutionStats,
+    Figures,
+    HourlyStats,
+    PluginFigures,
+    TimePoint,
+    TimeSeries,
+)
 
 _SHAPES: Final = (
     shapes.ExecutionPage,
     shapes.ExecutionRecord,
     Status,
     ExecutionStats,
+    Figures,
     DailyStats,
+    HourlyStats,
+    PluginFigures,
+    ErrorTrend,
+    ErrorDay,
+    TimeSeries,
+    TimePoint,
     shapes.PluginStats,
     shapes.RealtimeFigures,
     shapes.SpanList,

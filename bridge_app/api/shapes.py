@@ -1,7 +1,8 @@
 """The JSON shapes of REST as structs: handlers encode them, and the OpenAPI document is made of them.
 
 The text under a field becomes its description in that document. Times are RFC 3339 in UTC, durations nanoseconds.
-Shapes that the domain has as REST shows them (`ExecutionStats`, `PruneResult`) stand in `otel_tracker`. No behaviour.
+Shapes that the domain has as REST shows them (`ExecutionStats`, `TimeSeries`, `PruneResult`) stand in `otel_tracker`.
+No behaviour.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from otel_tracker.record import ExecutionStats, Status
+from otel_tracker.record import Status
+from otel_tracker.stats import ExecutionStats
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """Microseconds where there are any: `2025-06-06T14:33:48Z`, `2025-06-06T14:33:48.123456Z`."""

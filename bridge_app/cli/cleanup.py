@@ -34,13 +34,16 @@ def cleanup(older_than: str | None, config_path: Path | None, *, dry_run: bool, 
     """Delete executions that are older than the retention.
 
     In small batches, so that a running bridge goes on; executions that still run stay. The space goes back to the
-    disk. On a terminal a bar shows how far it is.
+    disk. Statistics stay for execution_tracking.rollup_retention_days. On a terminal a bar shows how far it is.
     """
     config = load_config(config_path).config
     age_seconds = config.retention_days() * 86_400 if older_than is None else _seconds(older_than)
     before = time.time_ns() - age_seconds * 1_000_000_000
     with opened_store(config) as store:
         result = _prune(store, before, dry_run=dry_run)
+        if older_than is None and not dry_run:
+            kept_seconds = config.execution_tracking.rollup_retention_days * 86_400
+            store.prune_rollups(started_before=time.time_ns() - kept_seconds * 1_000_000_000)
     if as_json:
         print_json({"deleted": result.deleted, "freed_bytes": result.freed_bytes, "dry_run": dry_run})
     elif dry_run:

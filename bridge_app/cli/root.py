@@ -31,8 +31,11 @@ _executions = LazyGroup(
 )
 _storage = LazyGroup(
     "storage",
-    {"info": Lazy("bridge_app.cli.storage:info", "Kind, place, size and bounds of the store.")},
-    description="Look at the store.",
+    {
+        "info": Lazy("bridge_app.cli.storage:info", "Kind, place, size and bounds of the store."),
+        "verify": Lazy("bridge_app.cli.storage_verify:verify", "Compare the statistics with the records they count."),
+    },
+    description="Look at the store: info, verify.",
 )
 root = LazyGroup(
     "webhook-bridge",

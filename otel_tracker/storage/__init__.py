@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otel_tracker.errors import ConfigurationError
 from otel_tracker.storage.dialects import Timeouts, dialect_from_url
 from otel_tracker.storage.engine import Database
 from otel_tracker.storage.store import SqlStore
@@ -27,6 +28,7 @@ def open_store(  # noqa: PLR0913 - each is a separate fact, named at the call
     connect_timeout_seconds: float = 3.0,
     statement_timeout_seconds: float = 5.0,
     auto_migrate: bool = True,
+    bucket_seconds: int = 3600,
 ) -> ExecutionStore:
     """Open the store, making folder, file and tables where absent.
 
@@ -41,9 +43,11 @@ def open_store(  # noqa: PLR0913 - each is a separate fact, named at the call
         connect_timeout_seconds: How long a server may take to be connected to.
         statement_timeout_seconds: How long it may take for one statement that writes; a read has 2.5 s in all.
         auto_migrate: Create and migrate a server's tables; off: refuse to work with others than this version's.
+        bucket_seconds: How much time one bucket of the rollups covers: a whole fraction of a day, at least a minute. A
+            store that has buckets keeps theirs, until `verify_rollups(repair=True)` recounts them; it logs that.
 
     Raises:
-        ConfigurationError: The URL names no database that we know.
+        ConfigurationError: The URL names no database that we know, or `bucket_seconds` does not fit a day.
         StorageUnavailableError: It cannot be opened now.
         StorageSchemaError: It is reachable and not ours.
     """
@@ -55,4 +59,13 @@ def open_store(  # noqa: PLR0913 - each is a separate fact, named at the call
         timeouts=Timeouts(connect=connect_timeout_seconds, statement=statement_timeout_seconds),
         auto_migrate=auto_migrate,
     )
-    return SqlStore(Database(dialect))
+    if bucket_seconds < 60 or 86_400 % bucket_seconds:
+        raise ConfigurationError(
+            f"bucket_seconds is {bucket_seconds}: expected a whole fraction of a day, such as 3600"
+        )
+    database = Database(dialect)
+    try:
+        return SqlStore(database, bucket_nanoseconds=bucket_seconds * 1_000_000_000)
+    except BaseException:
+        database.close()
+        raise

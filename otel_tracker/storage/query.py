@@ -12,17 +12,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Double, FromClause, Select, and_, cast, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, literal_column, select
 
 from otel_tracker.errors import CursorError
-from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter, StatsRequest
+from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter
 from otel_tracker.record import Status
 from otel_tracker.storage.tables import HAS_DELIVERY, HAS_ERROR_TYPE, NOT_COMPLETED, executions, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DAY_NANOSECONDS: Final = 86_400_000_000_000
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19}):([0-9A-Za-z-]{1,36})", re.ASCII)
 
 
@@ -132,21 +131,3 @@ def total(wanted: ExecutionFilter) -> Select[Any]:
     source = key_source_of(wanted)
     bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
     return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())
-
-
-def stats(request: StatsRequest) -> Select[Any]:
-    """One scan, grouped by day, plugin and status: few groups, folded by the reader."""
-    table = executions.c
-    day = table.start_time.op("/")(literal_column(str(DAY_NANOSECONDS))).label("day")
-    statement = select(
-        day,
-        table.plugin_name,
-        table.status,
-        func.count().label("total"),
-        func.sum(cast(table.duration, Double)).label("duration_sum"),  # floating: a sum of integers may overflow
-        func.min(table.duration).label("duration_min"),
-        func.max(table.duration).label("duration_max"),
-    ).where(table.start_time >= request.started_from, table.start_time < request.started_before)
-    if request.plugin:
-        statement = statement.where(table.plugin_name == request.plugin)
-    return statement.group_by(day, table.plugin_name, table.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +11,9 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import bindparam, func, select
 
 from otel_tracker.errors import StorageUnavailableError
-from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, StatsRequest
-from otel_tracker.record import DailyStats, ExecutionRecord, ExecutionStats, SpanRecord, Status, StorageInfo
-from otel_tracker.storage import keyset, query
+from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, SeriesRequest, StatsRequest
+from otel_tracker.record import ExecutionRecord, SpanRecord, StorageInfo
+from otel_tracker.storage import figures, keyset, query, series
 from otel_tracker.storage.rows import execution_from
 from otel_tracker.storage.search import search
 from otel_tracker.storage.tables import executions, payloads, spans
@@ -24,20 +23,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
+    from otel_tracker.storage.rollups import Rollups
 
 _COUNT_SECONDS: Final = 5.0
-_EPOCH: Final = dt.date(1970, 1, 1)
 # Built once: in_(ids) is a reference cycle of SQLAlchemy's that keeps the ids until a full garbage collection.
 _PAYLOADS_OF: Final = select(payloads).where(payloads.c.execution_id.in_(bindparam("ids", expanding=True)))
-_OPEN: Final = (Status.PENDING, Status.RUNNING)
 
 
 class Reader:
     """Reads one database; thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rollups: Rollups) -> None:
         self._database = database
+        self._rollups = rollups
         self._count_lock = threading.Lock()
         self._counted = (float("-inf"), 0)
 
@@ -71,8 +71,12 @@ class Reader:
     def stats(self, request: StatsRequest) -> ExecutionStats:
         """Counts and durations of a period."""
         with self._database.read() as connection:
-            groups = connection.execute(query.stats(request)).all()
-        return _overall(groups)
+            return figures.stats(connection, request, width=self._rollups.width(connection))
+
+    def series(self, request: SeriesRequest) -> TimeSeries:
+        """The same in stretches of equal length. Raises `PeriodTooLongError`."""
+        with self._database.read() as connection:
+            return series.read(connection, request, width=self._rollups.width(connection))
 
     def info(self) -> StorageInfo:
         """The total may be some seconds old, for counting a big table is not free."""
@@ -151,50 +155,3 @@ def _whole(connection: Connection, rows: Sequence[SqlRow[Any]]) -> list[Executio
     found = connection.execute(_PAYLOADS_OF, {"ids": ids}) if ids else ()
     by_id = {payload.execution_id: payload._asdict() for payload in found}
     return [execution_from(row._asdict(), by_id.get(row.id)) for row in rows]
-
-
-def _overall(groups: Sequence[SqlRow[Any]]) -> ExecutionStats:
-    ended = [group for group in groups if group.status not in _OPEN]
-    days = sorted({int(group.day) for group in groups})
-    total, successful, failed = _counts(groups)
-    return ExecutionStats(
-        total_executions=total,
-        successful_executions=successful,
-        failed_executions=failed,
-        timeout_executions=sum(group.total for group in groups if group.status == Status.TIMEOUT),
-        running_executions=total - successful - failed,
-        success_rate=_rate(successful, failed),
-        avg_duration=_average(ended),
-        min_duration=min((group.duration_min for group in ended), default=0),
-        max_duration=max((group.duration_max for group in ended), default=0),
-        unique_plugins=len({group.plugin_name for group in groups}),
-        daily_stats=[_daily(day, [group for group in groups if int(group.day) == day]) for day in days],
-    )
-
-
-def _daily(day: int, groups: Sequence[SqlRow[Any]]) -> DailyStats:
-    total, successful, failed = _counts(groups)
-    return DailyStats(
-        date=(_EPOCH + dt.timedelta(days=day)).isoformat(),
-        total_executions=total,
-        successful_executions=successful,
-        failed_executions=failed,
-        success_rate=_rate(successful, failed),
-        avg_duration=_average([group for group in groups if group.status not in _OPEN]),
-    )
-
-
-def _counts(groups: Sequence[SqlRow[Any]]) -> tuple[int, int, int]:
-    total = sum(group.total for group in groups)
-    successful = sum(group.total for group in groups if group.status == Status.COMPLETED)
-    still_open = sum(group.total for group in groups if group.status in _OPEN)
-    return total, successful, total - successful - still_open
-
-
-def _rate(successful: int, failed: int) -> float:
-    return round(100.0 * successful / (successful + failed), 2) if successful + failed else 0.0
-
-
-def _average(groups: Sequence[SqlRow[Any]]) -> int:
-    count = sum(group.total for group in groups)
-    return round(sum(group.duration_sum for group in groups) / count) if count else 0

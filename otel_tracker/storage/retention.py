@@ -1,7 +1,8 @@
 """Deleting what is old: small batches, each its own transaction, with pauses in which others write.
 
 One DELETE of half a million rows blocked a writer for 18.7 s; batches of 1,000 have a p99 of 101 ms. Running and
-pending executions are never deleted. Afterwards the space goes back to the disk, in slices.
+pending executions are never deleted. What the rollups count of the deleted stays, marked as pruned in the same
+transaction. Afterwards the space goes back to the disk, in slices.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, exists, 
 
 from otel_tracker.query import PruneResult
 from otel_tracker.record import Status
+from otel_tracker.storage.buckets import Counted, Deltas
+from otel_tracker.storage.rollups import counted
 from otel_tracker.storage.tables import executions, payloads, spans, tags
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from otel_tracker.storage.engine import Database
+    from otel_tracker.storage.rollups import Rollups
 
 _BATCH_ROWS: Final = 1_000
 _LONGEST_PAUSE_SECONDS: Final = 0.1
@@ -36,8 +40,9 @@ _DELETES: Final = (
 class Retention:
     """Prunes one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rollups: Rollups) -> None:
         self._database = database
+        self._rollups = rollups
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before, children with them; and spans that lost their execution."""
@@ -57,16 +62,20 @@ class Retention:
             return connection.execute(statement).scalar_one()
 
     def _delete_batch(self, started_before: int) -> int:
-        oldest = select(executions.c.id).where(*_prunable(started_before))
+        oldest = counted(*_prunable(started_before)).add_columns(executions.c.id)
         statement = oldest.order_by(executions.c.start_time, executions.c.id).limit(_BATCH_ROWS)
         started = time.monotonic()
         with self._database.write() as connection:
-            ids = list(connection.execute(statement).scalars())
-            if ids:
-                _delete(connection, ids)
-        if ids:
+            deltas = Deltas(self._rollups.begin(connection))
+            rows = connection.execute(statement).all()
+            if rows:
+                _delete(connection, [row.id for row in rows])
+                deltas.move_to_pruned(Counted(*row[:-1]) for row in rows)
+                self._rollups.apply(connection, deltas)
+                self._rollups.drop_empty(connection, deltas)
+        if rows:
             _pause(time.monotonic() - started)
-        return len(ids)
+        return len(rows)
 
     def _delete_orphans(self, started_before: int) -> None:
         lost = ~exists().where(executions.c.id == spans.c.execution_id)

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from sqlalchemy import case, literal_column, select, update
+from sqlalchemy import select
 
-from otel_tracker.record import ExecutionRecord, ExecutionStats, Rank, Row, SpanRecord, Status, StorageInfo
+from otel_tracker.storage.interruption import interrupt
 from otel_tracker.storage.reader import Reader
+from otel_tracker.storage.recount import Recount
 from otel_tracker.storage.retention import Retention
-from otel_tracker.storage.tables import NOT_COMPLETED, executions
+from otel_tracker.storage.rollups import Rollups
+from otel_tracker.storage.tables import executions
 from otel_tracker.storage.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, StatsRequest, WriteResult
+    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
+    from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
-
-INTERRUPTED_TYPE: Final = "interrupted"
-INTERRUPTED_TEXT: Final = "The process that ran this execution ended before it did."
 
 
 class SqlStore:
     """Get one by `otel_tracker.storage.open_store`. Thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, bucket_nanoseconds: int) -> None:
         self._database = database
-        self._writer = Writer(database)
-        self._reader = Reader(database)
-        self._retention = Retention(database)
+        self._rollups = Rollups(database, bucket_nanoseconds=bucket_nanoseconds)
+        self._rollups.warn_of_another_width()
+        self._writer = Writer(database, self._rollups)
+        self._reader = Reader(database, self._rollups)
+        self._retention = Retention(database, self._rollups)
 
     def write(self, rows: Sequence[Row]) -> WriteResult:
         """Keep each row's best-ranked version, in one transaction; idempotent."""
@@ -48,8 +51,12 @@ class SqlStore:
         return self._reader.page(request)
 
     def stats(self, request: StatsRequest) -> ExecutionStats:
-        """Counts and durations of a period."""
+        """Counts and durations of a period, from rollups."""
         return self._reader.stats(request)
+
+    def series(self, request: SeriesRequest) -> TimeSeries:
+        """The same in stretches of equal length. Raises `PeriodTooLongError`."""
+        return self._reader.series(request)
 
     def info(self) -> StorageInfo:
         """The store's kind, place, size and bounds."""
@@ -68,28 +75,20 @@ class SqlStore:
         self._reader.forget_total()
         return result
 
+    def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
+        """Compare the statistics with a recount of the records; with `repair`, put right what differs."""
+        return Recount(self._database, self._rollups).verify(repair=repair)
+
+    def prune_rollups(self, *, started_before: int) -> int:
+        """Delete the statistics of buckets that ended before that nanosecond and have no record left; says how many."""
+        return self._rollups.prune(started_before=started_before)
+
     def interrupt(self, instance_id: str, *, now: int) -> int:
         """End what `instance_id` left pending or running; its real end, should it still arrive, replaces this.
 
         `now` is when it is known to have ended: not before it started.
         """
-        table = executions.c
-        statement = (
-            update(executions)
-            .where(table.status.in_((Status.PENDING.value, Status.RUNNING.value)))
-            .where(literal_column(NOT_COMPLETED.text), table.instance_id == instance_id)
-            .values(
-                status=Status.FAILED.value,
-                rank=int(Rank.INTERRUPTED),
-                error_type=INTERRUPTED_TYPE,
-                error=INTERRUPTED_TEXT,
-                end_time=case((table.start_time < now, now), else_=table.start_time),
-                duration=case((table.start_time < now, now - table.start_time), else_=0),
-                updated_at=now,
-            )
-        )
-        with self._database.write() as connection:
-            return max(connection.execute(statement).rowcount, 0)
+        return interrupt(self._database, self._rollups, instance_id=instance_id, now=now)
 
     def close(self) -> None:
         """Release every connection. Safe to call twice."""

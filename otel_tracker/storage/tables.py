@@ -1,7 +1,8 @@
 """The tables, as SQLAlchemy Core constructs: the declared schema, the same for every database.
 
 Executions are narrow so that pages, counts and statistics stay cheap; what users send and get lives in
-`execution_payloads`. Child spans carry no foreign key: a span may be delivered before its execution.
+`execution_payloads`. Statistics are answered from `rollups`, whatever the number of executions. Child spans carry no
+foreign key: a span may be delivered before its execution.
 Times and durations are integers (nanoseconds), never naive datetimes. Nothing here connects to anything.
 """
 
@@ -137,3 +138,44 @@ spans = Table(
     PrimaryKeyConstraint("execution_id", "span_id"),
     **_MYSQL,
 )
+
+rollups = Table(
+    "rollups",
+    metadata,
+    _number("width"),
+    _number("bucket_start"),
+    _text("plugin_name", 255),
+    _text("status", 16),
+    _text("error_type", 255),
+    _number("pruned", SmallInteger),
+    _number("total"),
+    _number("timed"),
+    _number("duration_sum"),
+    _number("duration_min"),
+    _number("duration_max"),
+    PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "status", "error_type", "pruned"),
+    sqlite_with_rowid=False,
+    **_MYSQL,
+)
+"""How many executions started in each bucket of time; `timed` is how many of them have a duration.
+
+`pruned` is 1 for those whose records were deleted: the rows with 0 are what a recount of the records gives.
+"""
+
+rollup_durations = Table(
+    "rollup_durations",
+    metadata,
+    _number("width"),
+    _number("bucket_start"),
+    _text("plugin_name", 255),
+    _number("slot", SmallInteger),
+    _number("pruned", SmallInteger),
+    _number("total"),
+    PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "slot", "pruned"),
+    sqlite_with_rowid=False,
+    **_MYSQL,
+)
+"""How many durations of a bucket lie in each slot of `histogram`."""
+
+settings = Table("settings", metadata, Column("name", String(64), primary_key=True), _number("value"), **_MYSQL)
+"""What every process that uses the store must agree on: the width of its buckets, in nanoseconds."""

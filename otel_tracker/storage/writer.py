@@ -1,11 +1,13 @@
 """Batches into tables, idempotently: each execution's best-ranked version wins, in any order of arrival.
 
-In: rows. Out: a `WriteResult`. Rows go through the driver's `executemany` with SQL compiled once. A row that the
-database refuses is found by halving its batch under savepoints, repaired, stored and named; the rest is not touched.
+In: rows. Out: a `WriteResult`, and rollups that count every execution as it now stands. Rows go through the driver's
+`executemany` with SQL compiled once. A row that the database refuses is found by halving its batch under savepoints,
+repaired, stored and named; the rest is not touched.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy import bindparam, delete, select
@@ -14,7 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from otel_tracker.query import WriteResult
 from otel_tracker.record import ExecutionRecord, Row, SpanRecord
 from otel_tracker.storage import rows as convert
+from otel_tracker.storage.buckets import Counted, Deltas
 from otel_tracker.storage.dialects import Dialect, driver_error
+from otel_tracker.storage.rollups import Rollups, counted
 from otel_tracker.storage.tables import executions, payloads, spans, tags
 
 if TYPE_CHECKING:
@@ -28,18 +32,20 @@ _LOOKUP_ROWS: Final = 500
 _RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
 _Rejected = list[tuple[int, str]]
 
-_known_ranks = select(executions.c.id, executions.c.rank).where(executions.c.id.in_(bindparam("ids", expanding=True)))
 _known_spans = select(spans.c.execution_id, spans.c.span_id).where(
     spans.c.execution_id.in_(bindparam("ids", expanding=True))
 )
+_Known = dict[str, Counted]
+_known_versions = counted(executions.c.id.in_(bindparam("ids", expanding=True))).add_columns(executions.c.id)
 _delete_tags = delete(tags).where(tags.c.execution_id.in_(bindparam("ids", expanding=True)))
 
 
 class Writer:
     """Writes into one database; its threads take turns."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rollups: Rollups) -> None:
         self._database = database
+        self._rollups = rollups
         self._dialect: Dialect = database.dialect
         self._put_executions = self._dialect.upsert(executions, key=("id",), guard="rank")
         self._put_payloads = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
@@ -54,7 +60,8 @@ class Writer:
         children = [(index, row) for index, row in enumerate(rows) if isinstance(row, SpanRecord)]
         rejected: _Rejected = []
         with self._database.write() as connection:
-            stored = self._halving(connection, best, self._store_executions, rejected)
+            store_executions = partial(self._store_executions, width=self._rollups.begin(connection))
+            stored = self._halving(connection, best, store_executions, rejected)
             stored += self._halving(connection, children, self._store_spans, rejected)
         return WriteResult(
             stored=stored, unchanged=len(rows) - stored - len(rejected), rejected=tuple(sorted(rejected))
@@ -97,17 +104,22 @@ class Writer:
             return f"{reason}; not stored, even repaired: {_reason(error)}"
         return f"{reason}; stored repaired"
 
-    def _store_executions(self, connection: Connection, records: Sequence[ExecutionRecord]) -> int:
-        known = _ranks(connection, [record.id for record in records])
-        better = [record for record in records if record.rank > known.get(record.id, -1)]
+    def _store_executions(self, connection: Connection, records: Sequence[ExecutionRecord], *, width: int) -> int:
+        known = _versions(connection, [record.id for record in records])
+        better = [record for record in records if record.id not in known or record.rank > known[record.id].rank]
         if not better:
             return 0
-        self._put_executions(connection, [convert.execution_values(record) for record in better])
+        values = [convert.execution_values(record) for record in better]
+        self._put_executions(connection, values)
         self._put_payloads(connection, [convert.payload_values(record) for record in better])
         self._store_tags(connection, better, known)
+        deltas = Deltas(width)
+        deltas.add((known[record.id] for record in better if record.id in known), sign=-1)
+        deltas.add(map(convert.counted, values))
+        self._rollups.apply(connection, deltas)
         return len(better)
 
-    def _store_tags(self, connection: Connection, records: Iterable[ExecutionRecord], known: dict[str, int]) -> None:
+    def _store_tags(self, connection: Connection, records: Iterable[ExecutionRecord], known: _Known) -> None:
         stale = [record.id for record in records if record.id in known]
         for start in range(0, len(stale), _LOOKUP_ROWS):
             connection.execute(_delete_tags, {"ids": stale[start : start + _LOOKUP_ROWS]})
@@ -149,11 +161,11 @@ def _knows_more(row: ExecutionRecord, held: ExecutionRecord) -> bool:
         return False
 
 
-def _ranks(connection: Connection, ids: list[str]) -> dict[str, int]:
-    known: dict[str, int] = {}
+def _versions(connection: Connection, ids: list[str]) -> _Known:
+    known: _Known = {}
     for start in range(0, len(ids), _LOOKUP_ROWS):
-        result = connection.execute(_known_ranks, {"ids": ids[start : start + _LOOKUP_ROWS]})
-        known.update((row[0], row[1]) for row in result)
+        result = connection.execute(_known_versions, {"ids": ids[start : start + _LOOKUP_ROWS]})
+        known.update((row.id, Counted(*row[:-1])) for row in result)
     return known
 
 

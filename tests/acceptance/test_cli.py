@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -392,6 +393,32 @@ def test_storage_info_says_where_and_how_much(history: Path, capsys: pytest.Capt
     }
     assert run(["storage", "info"]) == 0
     assert f"location       {history}/data/executions.db\n" in capsys.readouterr().out
+
+
+def test_storage_verify_finds_what_differs_and_repairs(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["storage", "verify"]) == 0
+    assert capsys.readouterr().out == "2 executions recounted, all equal\n"
+    with closing(sqlite3.connect(history / "data" / "executions.db")) as connection:
+        connection.execute("UPDATE rollups SET total = 9 WHERE width = 3600000000000 AND status = 'completed'")
+        connection.commit()
+    assert run(["storage", "verify"]) == 1
+    header, row, verdict = capsys.readouterr().out.splitlines()
+    assert header.split() == ["bucket", "(UTC)", "of", "figure", "stored", "counted", "group", "plugin"]
+    assert row.split()[:7] == ["2025-06-06", "14:00:00", "1h", "total", "9", "1", "completed"]
+    assert verdict == "2 executions recounted, 1 figure wrong"
+    assert run(["storage", "verify", "--repair"]) == 0
+    assert capsys.readouterr().out.endswith("1 bucket repaired\n")
+    assert run(["storage", "verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_good"] is True
+
+
+def test_storage_verify_tells_of_another_interval(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (history / "config.yaml").write_text('execution_tracking: {metrics_aggregation_interval: "5m"}\n')
+    assert run(["storage", "verify"]) == 1
+    assert "the buckets are of 1h, metrics_aggregation_interval says 5m: --repair" in capsys.readouterr().out
+    assert run(["storage", "verify", "--repair"]) == 0
+    assert "rebuilt in buckets of 5m\n" in capsys.readouterr().out
+    assert run(["storage", "verify"]) == 0
 
 
 # Terminals and pipes

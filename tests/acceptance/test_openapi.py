@@ -32,6 +32,7 @@ OPERATIONS = {
     "export_executions": ("get", "/api/v1/executions/export"),
     "clean_up": ("delete", "/api/v1/executions/cleanup"),
     "get_stats": ("get", "/api/v1/executions/stats"),
+    "get_timeseries": ("get", "/api/v1/executions/timeseries"),
     "get_plugin_stats": ("get", "/api/v1/executions/stats/{plugin}"),
     "get_storage_info": ("get", "/api/v1/executions/storage/info"),
     "get_execution": ("get", "/api/v1/executions/{execution_id}"),
@@ -152,7 +153,7 @@ def test_every_shape_is_used_and_its_fields_are_described_by_their_texts(documen
 
 def test_a_text_is_found_where_it_stands() -> None:
     texts = field_texts(PluginStats)
-    assert texts == {"daily_stats": "Oldest day first; days without executions are left out."}
+    assert texts["daily_stats"] == "Oldest day first; days without executions are left out."
 
 
 def test_the_examples_fit_their_shapes(document: dict[str, Any]) -> None:
@@ -205,6 +206,8 @@ def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> N
         ("get_execution", "/api/v1/executions/{newest}"),
         ("list_spans", "/api/v1/executions/{newest}/spans"),
         ("get_stats", "/api/v1/executions/stats"),
+        ("get_stats", "/api/v1/executions/stats?days=1"),
+        ("get_timeseries", "/api/v1/executions/timeseries?granularity=5m"),
         ("get_plugin_stats", "/api/v1/executions/stats/divide"),
         ("get_storage_info", "/api/v1/executions/storage/info"),
         ("clean_up", "/api/v1/executions/cleanup"),

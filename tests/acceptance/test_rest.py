@@ -39,6 +39,11 @@ def row(number: int, plugin: str, status: Status = Status.COMPLETED, *, days: in
     )
 
 
+FIGURES = (
+    "total_executions", "successful_executions", "failed_executions", "timeout_executions", "running_executions",
+    "success_rate", "avg_duration", "min_duration", "max_duration", "p50_duration", "p90_duration", "p95_duration",
+    "p99_duration",
+)  # fmt: skip
 SHOP = [
     row(1, "shop", trace_id=TRACE, delivery_id="d-1", tags='{"job_id": "job-1", "team": "a"}', input='{"n": 1}'),
     row(2, "shop", tags='{"job_id": "job-2", "team": "a"}', output='{"to":"Naïve 纽约"}'),
@@ -304,7 +309,7 @@ def test_what_was_found_comes_whole_and_page_by_page(bridge: BridgeProcess) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["/stats", "/stats/shop", "/storage/info", "/shop-1", "/shop-1/spans", "/no-such-execution"]
+    "path", ["/stats", "/stats/shop", "/timeseries", "/storage/info", "/shop-1", "/shop-1/spans", "/no-such-execution"]
 )
 def test_no_route_of_the_history_ignores_a_parameter(bridge: BridgeProcess, path: str) -> None:
     assert "is no parameter here" in refused(bridge.client.get(f"/api/v1/executions{path}?dayz=3"), "dayz")
@@ -336,7 +341,9 @@ def test_an_execution_without_child_spans_has_an_empty_list(bridge: BridgeProces
 
 
 def test_statistics_are_the_contracts(bridge: BridgeProcess) -> None:
-    assert bridge.get("/executions/stats", days=3650, plugin="shop") == {
+    stats = bridge.get("/executions/stats", days=3650, plugin="shop")
+    days = stats.pop("daily_stats")
+    assert stats == {
         "total_executions": 5,
         "successful_executions": 3,
         "failed_executions": 2,
@@ -346,26 +353,81 @@ def test_statistics_are_the_contracts(bridge: BridgeProcess) -> None:
         "avg_duration": 300_000_000,
         "min_duration": 100_000_000,
         "max_duration": 500_000_000,
+        "p50_duration": 305_691_246,
+        "p90_duration": 500_000_000,
+        "p95_duration": 500_000_000,
+        "p99_duration": 500_000_000,
         "unique_plugins": 1,
-        "daily_stats": [
+        "hourly_stats": [],
+        "plugin_stats": [],
+        "by_error_type": [
             {
-                "date": "2025-06-06",
-                "total_executions": 4,
-                "successful_executions": 2,
-                "failed_executions": 2,
-                "success_rate": 50.0,
-                "avg_duration": 250_000_000,
-            },
-            {
-                "date": "2025-06-07",
+                "error_type": name,
                 "total_executions": 1,
-                "successful_executions": 1,
-                "failed_executions": 0,
-                "success_rate": 100.0,
-                "avg_duration": 500_000_000,
-            },
+                "previous_executions": 0,
+                "daily": [{"date": "2025-06-06", "total_executions": 1}],
+            }
+            for name in ("connection_error", "timeout")
         ],
+        "previous": dict.fromkeys(FIGURES, 0),
     }
+    contract = ("date", *FIGURES[:3], "success_rate", "avg_duration")
+    assert [[day[name] for name in contract] for day in days] == [
+        ["2025-06-06", 4, 2, 2, 50.0, 250_000_000],
+        ["2025-06-07", 1, 1, 0, 100.0, 500_000_000],
+    ]
+
+
+def test_statistics_of_all_plugins_tell_each(bridge: BridgeProcess) -> None:
+    plugins = {one["plugin_name"]: one for one in bridge.get("/executions/stats", days=3650)["plugin_stats"]}
+    assert plugins["shop"]["total_executions"] == 5
+    assert plugins["billing"]["max_duration"] == 800_000_000
+    assert next(iter(plugins)) == "bulk"
+
+
+def test_statistics_of_one_day_tell_its_hours_beside_the_day_before(bridge: BridgeProcess) -> None:
+    assert bridge.post("echo", {}).status_code == 200
+    assert until(lambda: bridge.get("/executions/stats", days=2, plugin="echo")["total_executions"] > 0)
+    stats = bridge.get("/executions/stats", days=2, plugin="echo")
+    assert sum(hour["total_executions"] for hour in stats["hourly_stats"]) == stats["total_executions"]
+    assert stats["previous"]["total_executions"] == 0
+
+
+JUNE_6 = {"start_time": "2025-06-06T13:30:00Z", "end_time": "2025-06-06T15:00:00Z", "plugin": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("granularity", "totals"),
+    [("1h", [0, 4]), ("30m", [0, 4, 0]), ("1m", [0] * 31 + [1] * 4 + [0] * 55), ("1d", [4]), ("45m", [4, 0])],
+)
+def test_a_time_series_has_every_point(bridge: BridgeProcess, granularity: str, totals: list[int]) -> None:
+    series = bridge.get("/executions/timeseries", granularity=granularity, **JUNE_6)
+    assert [point["total_executions"] for point in series["points"]] == totals
+
+
+def test_a_point_has_all_figures(bridge: BridgeProcess) -> None:
+    (_, point) = bridge.get("/executions/timeseries", **JUNE_6)["points"]
+    assert set(point) == {*FIGURES, "start_time", "by_error_type"}
+    assert (point["start_time"], point["failed_executions"]) == ("2025-06-06T14:00:00Z", 2)
+    assert point["by_error_type"] == {"connection_error": 1, "timeout": 1}
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "message"),
+    [
+        ("granularity=often", "granularity", "is 'often': expected a duration up to 366d, such as 5m, 1h or 1d"),
+        ("granularity=0s", "granularity", "expected a duration"),
+        ("granularity=400d", "granularity", "expected a duration up to 366d"),
+        ("granularity=1s", "granularity", "of it, more than 2000; 1m fits"),
+        ("granularity=1h&start_time=2020-01-01T00:00:00Z", "granularity", "fits"),
+        ("granularity=1m&start_time=1677-09-21T00:12:44Z", "granularity", "366d fits"),
+        ("start_time=2025-06-06T14:00:00Z&end_time=2025-06-06T14:00:00Z", "start_time", "is not before end_time"),
+        ("start_time=now", "start_time", "expected an RFC 3339 time"),
+        ("plugins=shop", "plugins", "did you mean plugin?"),
+    ],
+)
+def test_a_wrong_period_is_422_and_named(bridge: BridgeProcess, query: str, field: str, message: str) -> None:
+    assert message in refused(bridge.client.get(f"/api/v1/executions/timeseries?{query}"), field)
 
 
 def test_a_running_execution_counts_in_the_total_only(bridge: BridgeProcess) -> None:

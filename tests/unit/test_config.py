@@ -126,6 +126,12 @@ def test_a_misfit_is_told_in_one_exact_sentence() -> None:
         ("execution_tracking: {cleanup_interval: 24}", "the unit is missing"),
         ("execution_tracking: {cleanup_interval: 0s}", 'expected a duration with its unit, such as "24h"'),
         ("execution_tracking: {cleanup_interval: 1 day}", "units are d, h, m and s"),
+        (
+            "execution_tracking: {metrics_aggregation_interval: 7h}",
+            "metrics_aggregation_interval is '7h' (config.yaml line 1): expected a whole fraction of a day",
+        ),
+        ("execution_tracking: {metrics_aggregation_interval: 30s}", 'at least a minute, such as "1h"'),
+        ("execution_tracking: {metrics_aggregation_interval: 2d}", "is '2d' "),
     ],
 )
 def test_what_is_refused(text: str | bytes, words: str) -> None:

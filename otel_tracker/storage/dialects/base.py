@@ -54,6 +54,12 @@ class Dialect(Protocol):
         """Insert, or replace where `guard` grew (never, without a guard)."""
         ...
 
+    def merge(
+        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
+    ) -> Batch:
+        """Insert, or add to the columns of `add` and keep the least and greatest of the others."""
+        ...
+
     def is_data_error(self, error: BaseException) -> bool:
         """Whether a row is at fault rather than the database."""
         ...

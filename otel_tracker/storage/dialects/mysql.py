@@ -105,23 +105,26 @@ class MySQL(Server):
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... ON DUPLICATE KEY UPDATE`, which has no WHERE: each column asks the guard, which comes last."""
-        name = _dialect.identifier_preparer.quote_identifier
-        columns = ", ".join(name(column.name) for column in table.columns)
-        places = ", ".join(["%s"] * len(table.columns))
-        changes = [f"{name(key[0])} = {name(key[0])}"]
-        if guard is not None:
-            grew = f"VALUES({name(guard)}) > {name(guard)}"
-            names = [name(column.name) for column in values_of(table, key) if column.name != guard]
-            changes = [f"{column} = IF({grew}, VALUES({column}), {column})" for column in names]
-            changes.append(f"{name(guard)} = GREATEST({name(guard)}, VALUES({name(guard)}))")
-        sql = (
-            f"INSERT INTO {name(table.name)} ({columns}) VALUES ({places}) ON DUPLICATE KEY UPDATE {', '.join(changes)}"  # noqa: S608 - names are our own tables'
-        )
+        if guard is None:
+            return _insert(table, changes=[f"{_name(key[0])} = {_name(key[0])}"])
+        grew = f"VALUES({_name(guard)}) > {_name(guard)}"
+        names = [_name(column.name) for column in values_of(table, key) if column.name != guard]
+        changes = [f"{name} = IF({grew}, VALUES({name}), {name})" for name in names]
+        return _insert(table, changes=[*changes, _merged("GREATEST", guard)])
 
-        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-            connection.exec_driver_sql(sql, list(rows))
-
-        return run
+    def merge(
+        self,
+        table: Table,
+        *,
+        key: Sequence[str],  # noqa: ARG002 - MySQL takes every unique key
+        add: Sequence[str],
+        least: Sequence[str],
+        greatest: Sequence[str],
+    ) -> Batch:
+        """The same, with sums, LEAST and GREATEST."""
+        changes = [f"{_name(name)} = {_name(name)} + VALUES({_name(name)})" for name in add]
+        changes += [_merged("LEAST", name) for name in least] + [_merged("GREATEST", name) for name in greatest]
+        return _insert(table, changes=changes)
 
     def is_data_error(self, error: BaseException) -> bool:
         """By the driver's classes and MySQL's error numbers."""
@@ -144,6 +147,28 @@ class MySQL(Server):
         ).bindparams(bindparam("names", expanding=True))
         names = [table.name for table in metadata.sorted_tables]
         return int(connection.execute(statement, {"names": names}).scalar_one())
+
+
+def _insert(table: Table, *, changes: Sequence[str]) -> Batch:
+    columns = ", ".join(_name(column.name) for column in table.columns)
+    places = ", ".join(["%s"] * len(table.columns))
+    sql = (
+        f"INSERT INTO {_name(table.name)} ({columns}) VALUES ({places}) "  # noqa: S608 - our own names
+        f"ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+    )
+
+    def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        connection.exec_driver_sql(sql, list(rows))
+
+    return run
+
+
+def _merged(function: str, name: str) -> str:
+    return f"{_name(name)} = {function}({_name(name)}, VALUES({_name(name)}))"
+
+
+def _name(name: str) -> str:
+    return str(_dialect.identifier_preparer.quote_identifier(name))
 
 
 def _one(url: URL, option: str) -> str:

@@ -63,23 +63,20 @@ class PostgreSQL(Server):
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... SELECT FROM unnest(...) ON CONFLICT`, an array for each column."""
-        name = _dialect.identifier_preparer.quote
-        columns = ", ".join(name(column.name) for column in table.columns)
-        arrays = ", ".join(f"%b::{_array_type(column)}[]" for column in table.columns)
-        target = ", ".join(name(column) for column in key)
-        then = "NOTHING"
-        if guard is not None:
-            changes = ", ".join(f"{name(c.name)} = EXCLUDED.{name(c.name)}" for c in values_of(table, key))
-            then = f"UPDATE SET {changes} WHERE EXCLUDED.{name(guard)} > {name(table.name)}.{name(guard)}"
-        sql = (
-            f"INSERT INTO {name(table.name)} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608 - our own names
-            f"ON CONFLICT ({target}) DO {then}"
-        )
+        if guard is None:
+            return _insert(table, key=key, then="NOTHING")
+        changes = ", ".join(f"{_name(c.name)} = EXCLUDED.{_name(c.name)}" for c in values_of(table, key))
+        grew = f"EXCLUDED.{_name(guard)} > {_name(table.name)}.{_name(guard)}"
+        return _insert(table, key=key, then=f"UPDATE SET {changes} WHERE {grew}")
 
-        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-            connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
-
-        return run
+    def merge(
+        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
+    ) -> Batch:
+        """The same, with sums, LEAST and GREATEST."""
+        changes = [f"{_name(name)} = {_old(table, name)} + EXCLUDED.{_name(name)}" for name in add]
+        for function, names in (("LEAST", least), ("GREATEST", greatest)):
+            changes += [f"{_name(name)} = {function}({_old(table, name)}, EXCLUDED.{_name(name)})" for name in names]
+        return _insert(table, key=key, then=f"UPDATE SET {', '.join(changes)}")
 
     def is_data_error(self, error: BaseException) -> bool:
         """By SQLSTATE; a value that the driver itself refuses has none."""
@@ -102,6 +99,28 @@ class PostgreSQL(Server):
             "SELECT COALESCE(SUM(pg_total_relation_size(to_regclass(n))), 0) FROM unnest(CAST(:names AS text[])) AS n"
         )
         return int(connection.execute(statement, {"names": names}).scalar_one())
+
+
+def _insert(table: Table, *, key: Sequence[str], then: str) -> Batch:
+    columns = ", ".join(_name(column.name) for column in table.columns)
+    arrays = ", ".join(f"%b::{_array_type(column)}[]" for column in table.columns)
+    sql = (
+        f"INSERT INTO {_name(table.name)} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608 - our own names
+        f"ON CONFLICT ({', '.join(map(_name, key))}) DO {then}"
+    )
+
+    def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
+
+    return run
+
+
+def _old(table: Table, name: str) -> str:
+    return f"{_name(table.name)}.{_name(name)}"
+
+
+def _name(name: str) -> str:
+    return str(_dialect.identifier_preparer.quote(name))
 
 
 def _array_type(column: Column[Any]) -> str:

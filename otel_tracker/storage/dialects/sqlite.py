@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import Engine, NullPool, Table, create_engine, event
+from sqlalchemy import ColumnElement, Engine, NullPool, Table, create_engine, event, func
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -185,12 +185,18 @@ class SQLite:
                 set_={column.name: insert.excluded[column.name] for column in values_of(table, key)},
                 where=insert.excluded[guard] > table.c[guard],
             )
-        sql = str(insert.compile(dialect=sqlite_dialect.dialect()))
+        return _for_many(insert)
 
-        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-            connection.exec_driver_sql(sql, list(rows))
-
-        return run
+    def merge(
+        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
+    ) -> Batch:
+        """`INSERT ... ON CONFLICT DO UPDATE`, by the driver's `executemany`."""
+        insert = sqlite_dialect.insert(table)
+        old, new = table.c, insert.excluded
+        merged: dict[str, ColumnElement[int]] = {name: old[name] + new[name] for name in add}
+        merged |= {name: func.min(old[name], new[name]) for name in least}
+        merged |= {name: func.max(old[name], new[name]) for name in greatest}
+        return _for_many(insert.on_conflict_do_update(index_elements=key, set_=merged))
 
     def is_data_error(self, error: BaseException) -> bool:
         """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
@@ -230,6 +236,15 @@ class SQLite:
         if self._mutex is not None:
             self._mutex.release_share()
             self._mutex = None
+
+
+def _for_many(statement: sqlite_dialect.Insert) -> Batch:
+    sql = str(statement.compile(dialect=sqlite_dialect.dialect()))
+
+    def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        connection.exec_driver_sql(sql, list(rows))
+
+    return run
 
 
 def _begin(connection: Connection) -> None:

@@ -112,6 +112,45 @@ def upgrade() -> None:
         if_not_exists=True,
         **_MYSQL,
     )
+    op.create_table(
+        "rollups",
+        _number("width"),
+        _number("bucket_start"),
+        _text("plugin_name", 255),
+        _text("status", 16),
+        _text("error_type", 255),
+        _number("pruned", sa.SmallInteger),
+        _number("total"),
+        _number("timed"),
+        _number("duration_sum"),
+        _number("duration_min"),
+        _number("duration_max"),
+        sa.PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "status", "error_type", "pruned"),
+        sqlite_with_rowid=False,
+        if_not_exists=True,
+        **_MYSQL,
+    )
+    op.create_table(
+        "rollup_durations",
+        _number("width"),
+        _number("bucket_start"),
+        _text("plugin_name", 255),
+        _number("slot", sa.SmallInteger),
+        _number("pruned", sa.SmallInteger),
+        _number("total"),
+        sa.PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "slot", "pruned"),
+        sqlite_with_rowid=False,
+        if_not_exists=True,
+        **_MYSQL,
+    )
+    op.create_table(
+        "settings",
+        sa.Column("name", sa.String(64), nullable=False),
+        _number("value"),
+        sa.PrimaryKeyConstraint("name"),
+        if_not_exists=True,
+        **_MYSQL,
+    )
 
 
 def _index(name: str, table: str, columns: list[str], *, where: sa.TextClause | None = None) -> None:

@@ -1,0 +1,85 @@
+"""A `TimeSeries`: figures of stretches of equal length. In: a connection, a `SeriesRequest`. Never writes.
+
+Where the granularity is a multiple of the store's buckets, from rollups. Otherwise from the records of the period,
+which are found by their start, at most `MAX_RECORDS` of them: charts in minutes are looked at for short times.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from otel_tracker.errors import PeriodTooLongError
+from otel_tracker.stats import TimePoint, TimeSeries
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of
+from otel_tracker.storage.figures import add
+from otel_tracker.storage.rollups import counted
+from otel_tracker.storage.stretches import Stretch, counts, slots_by_start
+from otel_tracker.storage.tables import executions
+from otel_tracker.storage.tally import Tally, time_text
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from otel_tracker.query import SeriesRequest
+
+MAX_RECORDS: Final = 50_000
+_Points = defaultdict[int, Tally]
+
+
+def read(connection: Connection, request: SeriesRequest, *, width: int) -> TimeSeries:
+    """From the stretch that holds the start to the one that holds the end. Raises `PeriodTooLongError`."""
+    granularity = request.granularity
+    first = bucket_of(request.started_from, granularity)
+    points: _Points = defaultdict(Tally)
+    if granularity % width == 0:
+        _from_rollups(
+            connection, request, points, width=DAY_NANOSECONDS if granularity % DAY_NANOSECONDS == 0 else width
+        )
+    else:
+        _from_records(connection, request, points)
+    return TimeSeries(
+        granularity_seconds=granularity // 1_000_000_000,
+        points=[_point(start, points[start]) for start in range(first, request.started_before, granularity)],
+    )
+
+
+def _from_rollups(connection: Connection, request: SeriesRequest, points: _Points, *, width: int) -> None:
+    whole = Stretch(width, bucket_of(request.started_from, request.granularity), _before(request))
+    for start, _, *row in connection.execute(counts(whole, plugin=request.plugin, every=request.granularity)):
+        add(row, points[int(start)])
+    for start, slot, total in connection.execute(
+        slots_by_start(whole, plugin=request.plugin, every=request.granularity)
+    ):
+        points[int(start)].slots[slot] += int(total)
+
+
+def _from_records(connection: Connection, request: SeriesRequest, points: _Points) -> None:
+    table = executions.c
+    first = bucket_of(request.started_from, request.granularity)
+    wanted = counted(table.start_time >= first, table.start_time < _before(request))
+    if request.plugin:
+        wanted = wanted.where(table.plugin_name == request.plugin)
+    rows = connection.execute(wanted.limit(MAX_RECORDS + 1)).all()
+    if len(rows) > MAX_RECORDS:
+        raise PeriodTooLongError(
+            f"the period holds more than {MAX_RECORDS} executions, too many to count one by one: "
+            "choose a shorter one, or a multiple of the rollups' buckets"
+        )
+    recounted = Deltas(request.granularity, told=(request.granularity,))
+    recounted.add(Counted(*row) for row in rows)
+    for _, start, _, status, error_type, _, total, *durations in recounted.count_rows():
+        points[start].add(status, error_type, total, tuple(durations))  # type: ignore[arg-type]  # four of them
+    for _, start, _, slot, _, total in recounted.slot_rows():
+        points[start].slots[slot] += total
+
+
+def _before(request: SeriesRequest) -> int:
+    """The end of the stretch that holds the end of the period."""
+    last = bucket_of(request.started_before - 1, request.granularity)
+    return min(last + request.granularity, 2**63 - 1)
+
+
+def _point(start: int, tally: Tally) -> TimePoint:
+    by_error_type = dict(sorted(tally.by_error_type.items()))
+    return TimePoint(start_time=time_text(start), by_error_type=by_error_type, **tally.figures())
