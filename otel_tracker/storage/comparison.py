@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, CompoundSelect, Table
     from sqlalchemy.engine import Connection
 
+_FETCHED_ROWS: Final = 5_000
 _RECORD, _COUNTS, _SLOTS = range(3)
 _FIGURES: Final = ("total", "timed", "duration_sum", "duration_min", "duration_max")
 _NOTHING: Final = (0, 0, 0, NO_MINIMUM, 0)
@@ -44,7 +45,8 @@ class DayComparison:
         self._groups: tuple[dict[_Group, tuple[int, ...]], ...] = ({}, {})
         self._slots: dict[_Slot, int] = {}
         deltas = Deltas(width)
-        deltas.add(self._records(connection.execute(_snapshot(day, width))))
+        rows = connection.execute(_snapshot(day, width), execution_options={"yield_per": _FETCHED_ROWS})
+        deltas.add(self._records(rows))
         self.differences = [*self._different_groups(deltas), *self._different_slots(deltas)]
 
     @property
@@ -54,15 +56,16 @@ class DayComparison:
 
     def _records(self, rows: Iterable[Any]) -> Iterator[Counted]:
         """The records; rollups are put aside as they come."""
-        for kind, pruned, *row in rows:
+        for row in rows:
+            kind, pruned, width, start, plugin_name, status, error_type, first, second, *_ = row
             if kind == _RECORD:
                 self.checked += 1
-                yield Counted(row[2], row[3], row[4], row[1], row[5], row[6])
+                yield Counted(plugin_name, status, error_type, start, first, second)
             elif kind == _COUNTS:
-                self._groups[pruned][tuple(row[:5])] = tuple(map(int, row[5:]))
-                self.unchecked += row[5] if pruned and row[0] == DAY_NANOSECONDS else 0
+                self._groups[pruned][width, start, plugin_name, status, error_type] = tuple(map(int, row[7:]))
+                self.unchecked += first if pruned and width == DAY_NANOSECONDS else 0
             elif not pruned:
-                self._slots[row[0], row[1], row[2], row[5]] = row[6]
+                self._slots[width, start, plugin_name, first] = second
 
     def _different_groups(self, deltas: Deltas) -> Iterator[RollupDifference]:
         recounted = {row[:5]: row[6:] for row in deltas.count_rows()}

@@ -260,6 +260,22 @@ def test_a_figure_that_was_changed_is_found_and_put_right(store: SqlStore) -> No
     assert_equal_to_a_recount(store)
 
 
+def test_a_repair_beside_a_process_that_writes_loses_nothing(store: SqlStore, store_url: str) -> None:
+    command = [sys.executable, "-c", _WRITER, store_url, "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        repaired = 0
+        for damage in range(5):
+            time.sleep(0.1)
+            with store._database.write() as connection:
+                connection.execute(update(rollups).where(rollups.c.pruned == 0).values(total=rollups.c.total + damage))
+            repaired += store.verify_rollups(repair=True).repaired_buckets
+        writer.kill()
+    assert repaired > 5
+    assert store.verify_rollups().differences == ()
+
+
 def test_a_record_that_was_changed_behind_the_rollups_is_found(store: SqlStore) -> None:
     store.write([execution(number) for number in range(1, 4)])
     with store._database.write() as connection:
