@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Records = Sequence[ExecutionRecord]
     Encode = Callable[[Iterator[Records], Sequence[str]], Iterator[bytes]]
 
-MOST_OF_PART: Final = 250
-"""Rows that are read at a time: more are no faster, and take longer turns from whoever else the process serves."""
+MOST_OF_PART: Final = 100
+"""Rows that are read at a time: 250 take 6 % less time, and hold more where small records are followed by big ones."""
 
 
 class ExportFormat(StrEnum):
@@ -44,12 +44,7 @@ class ExportFormat(StrEnum):
 
     @property
     def is_compressed(self) -> bool:
-        """Whether gzip would only cost time."""
-        return self is ExportFormat.PARQUET
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether it is nothing to look at on a terminal."""
+        """Whether gzip would only cost time, and the file is nothing to look at."""
         return self is ExportFormat.PARQUET
 
 
@@ -77,7 +72,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
         self._encoder()
 
     def records(self, store: RecordReader) -> Iterator[Records]:
-        """The records, some hundreds at a time: at least one part, which may be empty. Raises `StorageError`."""
+        """The records, a hundred at a time: at least one part, which may be empty. Raises `StorageError`."""
         request = PageRequest(filter=self.chosen, with_payloads=needs_payloads(self.fields), with_total=False)
         return (page.executions for page in parts(store, request, most=MOST_OF_PART))
 
