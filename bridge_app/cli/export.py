@@ -89,7 +89,7 @@ def _export(format_name: str | None, output: str, *, fields: Sequence[str], chos
     chosen_format = ExportFormat(format_name or (suffix if suffix in set(ExportFormat) else ExportFormat.CSV))
     if chosen_format.is_compressed and is_gzip:
         raise BridgeError(f"--output is {output!r}: {chosen_format} is compressed in itself; leave {GZIP_SUFFIX} away")
-    if chosen_format.is_binary and output == STANDARD_OUTPUT and sys.stdout.isatty():
+    if chosen_format.is_compressed and output == STANDARD_OUTPUT and sys.stdout.isatty():
         raise BridgeError(f"{chosen_format} is nothing for a terminal: give --output FILE, or send it into a file")
     with errors_of_options():
         return Export(chosen=chosen, fields=chosen_fields(fields), format=chosen_format, as_gzip=is_gzip)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge_app.api.export import Export, ExportFormat, gzip_file, parquet_file
+from bridge_app.api.export import Export, ExportFormat, formats, gzip_file, parquet_file
 from bridge_app.api.export.csv_text import GUARD, safe
+from bridge_app.api.export.formats import PIECE_BYTES, gathered
 from bridge_app.api.export.gzip_file import accepts_gzip, gzipped
 from bridge_app.api.rendering import FIELDS, execution_json
 from bridge_app.problems import FieldError, NotInstalledError
@@ -117,9 +118,17 @@ def test_json_lines_are_the_records_of_rest(written: list[list[ExecutionRecord]]
     assert [json.loads(line) for line in content.split(b"\n")[:-1]] == [execution_json(one) for one in flat(written)]
 
 
-def test_json_that_broke_off_is_no_json() -> None:
+def test_json_that_broke_off_is_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "PIECE_BYTES", 1)
     pieces = list(Export(format=ExportFormat.JSON, fields=("id",)).file(iter([[record(1)], [record(2)]])))
-    assert pieces == [b'[\n{"id":"e-1"}', b',\n{"id":"e-2"}', b"\n]\n"]
+    assert pieces == [b'[\n{"id":"e-1"}', b',\n{"id":"e-2"}', b"\n]\n", b""]
+
+
+@given(st.lists(st.binary(max_size=100_000)))
+def test_pieces_are_gathered_and_none_is_lost(chunks: list[bytes]) -> None:
+    *pieces, last = gathered(iter(chunks))
+    assert b"".join([*pieces, last]) == b"".join(chunks)
+    assert all(len(piece) >= PIECE_BYTES > len(last) for piece in pieces)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +163,13 @@ def test_parquet_has_times_in_utc_and_numbers_as_numbers() -> None:
 def test_parquet_is_given_a_row_group_at_a_time(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_file, bound, 4)
     written = [[record(1), record(2)], [record(3), record(4)], [record(5)]]
-    pieces = list(Export(format=ExportFormat.PARQUET, fields=("duration",)).file(iter(written)))
+    pieces = list(parquet_file.parquet_chunks(iter(written), ("duration",)))
     groups = pq.ParquetFile(io.BytesIO(b"".join(pieces))).metadata.num_row_groups
     assert (groups, len(pieces)) == ((2, 3) if bound == "GROUP_ROWS" else (3, 4))
 
 
 def test_parquet_that_broke_off_cannot_be_opened() -> None:
-    *pieces, index = Export(format=ExportFormat.PARQUET).file(iter([[record(1)]]))
+    *pieces, index = parquet_file.parquet_chunks(iter([[record(1)]]), FIELDS)
     assert index.endswith(b"PAR1")
     with pytest.raises(ValueError, match="magic bytes not found"):
         pq.read_table(io.BytesIO(b"".join(pieces)))

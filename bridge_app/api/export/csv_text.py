@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from bridge_app.api.rendering import execution
@@ -25,13 +26,13 @@ _GUARDED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20" + GUARD)
 
 
 def csv_chunks(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]) -> Iterator[bytes]:
-    """A piece for each part. None, as of `end_time`, is an empty cell."""
+    """A piece for the names, and one a record. None, as of `end_time`, is an empty cell."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(fields)
-    for records in parts:
-        shown = map(execution, records)
-        writer.writerows([safe(getattr(record, name)) for name in fields] for record in shown)
+    yield _taken(buffer)
+    for record in map(execution, chain.from_iterable(parts)):
+        writer.writerow([safe(getattr(record, name)) for name in fields])
         yield _taken(buffer)
 
 

@@ -5,6 +5,7 @@ The array is closed when everything is in it, and not before: what broke off is 
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bridge_app.api.rendering import FIELDS, encode_json, shown
@@ -16,20 +17,18 @@ if TYPE_CHECKING:
 
 
 def json_array_chunks(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]) -> Iterator[bytes]:
-    """A piece for each part, and the closing bracket."""
-    before = b"["
-    for records in parts:
-        if records:
-            yield before + b"\n" + b",\n".join(_objects(records, fields))
-            before = b","
-    yield b"[]\n" if before == b"[" else b"\n]\n"
+    """A piece a record, and the closing bracket."""
+    before = b"[\n"
+    for one in _objects(parts, fields):
+        yield before + one
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
 def json_line_chunks(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]) -> Iterator[bytes]:
-    """A piece for each part. Source: jsonlines.org."""
-    for records in parts:
-        yield b"".join(line + b"\n" for line in _objects(records, fields))
+    """A piece a record. Source: jsonlines.org."""
+    return (one + b"\n" for one in _objects(parts, fields))
 
 
-def _objects(records: Sequence[ExecutionRecord], fields: Sequence[str]) -> Iterator[bytes]:
-    return map(encode_json, shown(records, () if fields == FIELDS else fields))
+def _objects(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]) -> Iterator[bytes]:
+    return map(encode_json, shown(chain.from_iterable(parts), () if fields == FIELDS else fields))

@@ -18,9 +18,11 @@ from otel_tracker.record import ExecutionRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-GROUP_ROWS: Final = 20_000
+GROUP_ROWS: Final = 10_000
 """The writer keeps some kilobytes of index for each group until the end: groups must not be small."""
 GROUP_BYTES: Final = 16 * 1024 * 1024
+BATCH_ROWS: Final = 25
+"""What is copied into columns at once; a part of the history may be a hundred records of a megabyte."""
 _TIMES: Final = frozenset({"start_time", "end_time", "created_at", "updated_at"})
 _INTEGERS: Final = frozenset(field.name for field in struct_fields(ExecutionRecord) if field.type is int) - _TIMES
 
@@ -46,7 +48,7 @@ def _type(name: str) -> Any:
 
 
 def _batches(parts: Iterator[Sequence[ExecutionRecord]], schema: Any) -> Iterator[Any]:
-    for records in parts:
+    for records in (part[begin : begin + BATCH_ROWS] for part in parts for begin in range(0, len(part), BATCH_ROWS)):
         columns = [pa.array([getattr(record, column.name) for record in records], column.type) for column in schema]
         yield pa.record_batch(columns, schema=schema)
 
