@@ -15,9 +15,13 @@ import psycopg
 import pymysql
 import pytest
 
+from otel_tracker.storage.tables import metadata
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from otel_tracker.storage.store import SqlStore
 
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432")
 MYSQL = os.environ.get("TEST_MYSQL", "mysql://root@127.0.0.1:3306")
@@ -47,6 +51,13 @@ def made(kind: str, *, folder: Path) -> Iterator[str]:
                     cursor.execute(f"DROP DATABASE `{name}`")
         case unknown:
             raise AssertionError(unknown)
+
+
+def empty(store: SqlStore) -> None:
+    """Delete every row of it."""
+    with store._database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
 
 
 def mysql_server() -> pymysql.Connection[Any]:

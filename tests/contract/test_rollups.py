@@ -159,13 +159,15 @@ operations = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(steps=st.lists(operations, min_size=1, max_size=8))
 def test_rollups_equal_a_recount_whatever_comes_in_which_order(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[list[ExecutionRecord] | str | int]
+    store: SqlStore, steps: list[list[ExecutionRecord] | str | int]
 ) -> None:
     """Twice, late, in any order, with another plugin, start or end than before; interrupted; deleted: at each step."""
-    store = opened_store(f"sqlite:///{tmp_path_factory.mktemp('rollups')}/executions.db")
+    databases.empty(store)
     gone: list[ExecutionRecord] = []
     for step in steps:
         match step:
@@ -180,7 +182,6 @@ def test_rollups_equal_a_recount_whatever_comes_in_which_order(
                 store.write(step)
                 store.write(step)
         assert_equal_to_a_recount(store, gone)
-    store.close()
 
 
 def test_a_row_that_is_refused_counts_as_it_is_stored(store: SqlStore) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import databases
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -30,12 +32,11 @@ NOON = 20_000 * DAY + 12 * HOUR  # 2024-10-04T12:00:00Z
 TYPES = ["", "timeout", "connection_error"]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    opened = open_store(f"sqlite:///{tmp_path}/executions.db")
-    assert isinstance(opened, SqlStore)
-    yield opened
-    opened.close()
+@pytest.fixture(params=databases.KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
+    with databases.made(request.param, folder=tmp_path) as url, contextlib.closing(open_store(url)) as opened:
+        assert isinstance(opened, SqlStore)
+        yield opened
 
 
 def execution(number: int, start: int, **changes: Any) -> ExecutionRecord:
@@ -97,13 +98,13 @@ records = st.lists(
 hours = st.integers(-70, 70).map(lambda hours: hours * HOUR)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kept=records, bounds=st.tuples(hours, hours).map(sorted), plugin=st.sampled_from(["", "a"]))
 def test_statistics_are_those_of_the_records(
-    tmp_path_factory: pytest.TempPathFactory, kept: list[ExecutionRecord], bounds: list[int], plugin: str
+    store: SqlStore, kept: list[ExecutionRecord], bounds: list[int], plugin: str
 ) -> None:
     """Of any period that begins and ends with an hour, whole, by day, hour, plugin and error; also before 1970."""
-    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('stats')}/executions.db")
+    databases.empty(store)
     store.write(kept)
     begin, end = bounds
     chosen = [one for one in kept if begin <= one.start_time < end and plugin in ("", one.plugin_name)]
@@ -122,7 +123,6 @@ def test_statistics_are_those_of_the_records(
     found = store.stats(msgspec.structs.replace(request, started_from=end, started_before=end, previous=(begin, end)))
     assert found.previous is not None
     assert figures(found.previous) == figures(stats)
-    store.close()
 
 
 def assert_parts(parts: list[tuple[str, Figures]], chosen: list[ExecutionRecord], width: int) -> None:
