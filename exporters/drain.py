@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporters.spool_reader import SpoolReader
 
 logger = logging.getLogger("exporters.drain")
-_BATCH_FRAMES: Final = 512
+_BATCH_FRAMES: Final = 2048
 _BATCH_BYTES: Final = 4 << 20
 _LOOK_EVERY_SECONDS: Final = 0.1
 """How long frames gather between two looks: a start and its end then cost one row."""

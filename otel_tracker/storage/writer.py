@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
 
 from otel_tracker.query import WriteResult
@@ -32,12 +32,7 @@ _LOOKUP_ROWS: Final = 500
 _RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
 _Rejected = list[tuple[int, str]]
 
-_known_spans = select(spans.c.execution_id, spans.c.span_id).where(
-    spans.c.execution_id.in_(bindparam("ids", expanding=True))
-)
 _Known = dict[str, Counted]
-_known_versions = counted(executions.c.id.in_(bindparam("ids", expanding=True))).add_columns(executions.c.id)
-_delete_tags = delete(tags).where(tags.c.execution_id.in_(bindparam("ids", expanding=True)))
 
 
 class Writer:
@@ -47,6 +42,11 @@ class Writer:
         self._database = database
         self._rollups = rollups
         self._dialect: Dialect = database.dialect
+        self._known_versions = counted(self._dialect.among(executions.c.id)).add_columns(executions.c.id)
+        self._known_spans = select(spans.c.execution_id, spans.c.span_id).where(
+            self._dialect.among(spans.c.execution_id)
+        )
+        self._delete_tags = delete(tags).where(self._dialect.among(tags.c.execution_id))
         self._put_executions = self._dialect.upsert(executions, key=("id",), guard="rank")
         self._put_payloads = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
         self._put_tags = self._dialect.upsert(tags, key=("execution_id", "name"), guard=None)
@@ -105,7 +105,7 @@ class Writer:
         return f"{reason}; stored repaired"
 
     def _store_executions(self, connection: Connection, records: Sequence[ExecutionRecord], *, width: int) -> int:
-        known = _versions(connection, [record.id for record in records])
+        known = self._versions(connection, [record.id for record in records])
         better = [record for record in records if record.id not in known or record.rank > known[record.id].rank]
         if not better:
             return 0
@@ -122,7 +122,7 @@ class Writer:
     def _store_tags(self, connection: Connection, records: Iterable[ExecutionRecord], known: _Known) -> None:
         stale = [record.id for record in records if record.id in known]
         for start in range(0, len(stale), _LOOKUP_ROWS):
-            connection.execute(_delete_tags, {"ids": stale[start : start + _LOOKUP_ROWS]})
+            connection.execute(self._delete_tags, {"ids": stale[start : start + _LOOKUP_ROWS]})
         values = [
             (record.id, name, value, record.start_time)
             for record in records
@@ -133,12 +133,26 @@ class Writer:
             self._put_tags(connection, values)
 
     def _store_spans(self, connection: Connection, children: Sequence[SpanRecord]) -> int:
-        known = _known_children(connection, [child.execution_id for child in children])
+        known = self._children(connection, [child.execution_id for child in children])
         new = {(child.execution_id, child.span_id): child for child in children}
         values = [convert.span_values(child) for key, child in new.items() if key not in known]
         if values:
             self._put_spans(connection, values)
         return len(values)
+
+    def _versions(self, connection: Connection, ids: list[str]) -> _Known:
+        known: _Known = {}
+        for start in range(0, len(ids), _LOOKUP_ROWS):
+            result = connection.execute(self._known_versions, {"ids": ids[start : start + _LOOKUP_ROWS]})
+            known.update((row.id, Counted(*row[:-1])) for row in result)
+        return known
+
+    def _children(self, connection: Connection, ids: list[str]) -> set[tuple[str, str]]:
+        known: set[tuple[str, str]] = set()
+        for start in range(0, len(ids), _LOOKUP_ROWS):
+            result = connection.execute(self._known_spans, {"ids": ids[start : start + _LOOKUP_ROWS]})
+            known.update((row[0], row[1]) for row in result)
+        return known
 
 
 def _best_versions(rows: Sequence[Row]) -> list[tuple[int, ExecutionRecord]]:
@@ -159,22 +173,6 @@ def _knows_more(row: ExecutionRecord, held: ExecutionRecord) -> bool:
         return row.rank > held.rank
     except TypeError:
         return False
-
-
-def _versions(connection: Connection, ids: list[str]) -> _Known:
-    known: _Known = {}
-    for start in range(0, len(ids), _LOOKUP_ROWS):
-        result = connection.execute(_known_versions, {"ids": ids[start : start + _LOOKUP_ROWS]})
-        known.update((row.id, Counted(*row[:-1])) for row in result)
-    return known
-
-
-def _known_children(connection: Connection, ids: list[str]) -> set[tuple[str, str]]:
-    known: set[tuple[str, str]] = set()
-    for start in range(0, len(ids), _LOOKUP_ROWS):
-        result = connection.execute(_known_spans, {"ids": ids[start : start + _LOOKUP_ROWS]})
-        known.update((row[0], row[1]) for row in result)
-    return known
 
 
 def _reason(error: BaseException) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from sqlalchemy import bindparam
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     import contextlib
 
-    from sqlalchemy import Column, Engine, Table
+    from sqlalchemy import Column, ColumnElement, Engine, Table
 
 Batch: TypeAlias = Callable[[Connection, Sequence[tuple[object, ...]]], None]
 """Runs one statement for many rows, each a tuple in the order of the table's columns."""
@@ -50,6 +51,10 @@ class Dialect(Protocol):
         """Whether the database is no longer the one that `prepare` saw."""
         ...
 
+    def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """Whether the column's value is in the list that is bound as `ids`."""
+        ...
+
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """Insert, or replace where `guard` grew (never, without a guard)."""
         ...
@@ -84,6 +89,11 @@ class Dialect(Protocol):
 def driver_error(error: BaseException) -> BaseException:
     """What the driver raised, out of SQLAlchemy's wrapping."""
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def in_list(column: ColumnElement[str]) -> ColumnElement[bool]:
+    """`IN` with a parameter for each value."""
+    return column.in_(bindparam("ids", expanding=True))
 
 
 def values_of(table: Table, key: Sequence[str]) -> list[Column[Any]]:

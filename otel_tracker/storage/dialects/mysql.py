@@ -14,14 +14,14 @@ from sqlalchemy import bindparam, event, text
 from sqlalchemy.dialects import mysql
 
 from otel_tracker.errors import ConfigurationError, StorageUnavailableError
-from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
+from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
 from otel_tracker.storage.dialects.server import Server
 from otel_tracker.storage.tables import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import ColumnElement, Engine, Table
     from sqlalchemy.engine import URL, Connection
 
     from otel_tracker.storage.dialects.server import Timeouts
@@ -102,6 +102,10 @@ class MySQL(Server):
             yield
         finally:
             connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK})
+
+    def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """See `in_list`."""
+        return in_list(column)
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... ON DUPLICATE KEY UPDATE`, which has no WHERE: each column asks the guard, which comes last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import String, text
+from sqlalchemy import String, Text, any_, bindparam, text
 from sqlalchemy.dialects import postgresql
 
 from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
@@ -19,7 +19,7 @@ from otel_tracker.storage.tables import metadata
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Column, Table
+    from sqlalchemy import Column, ColumnElement, Table
     from sqlalchemy.engine import Connection
 
 _LOCK: Final = 0x6F776231
@@ -60,6 +60,10 @@ class PostgreSQL(Server):
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+    def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """`= ANY` of an array: one parameter, and one plan for any number of values."""
+        return column == any_(bindparam("ids", type_=postgresql.ARRAY(Text)))
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... SELECT FROM unnest(...) ON CONFLICT`, an array for each column."""

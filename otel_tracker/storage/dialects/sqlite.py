@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
-from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
+from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
 from otel_tracker.storage.mutex import ProcessMutex
 
 if TYPE_CHECKING:
@@ -173,6 +173,10 @@ class SQLite:
     ) -> contextlib.AbstractContextManager[None]:
         """No server that might not answer; how long a lock is waited for, each connection knows."""
         return contextlib.nullcontext()
+
+    def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """See `in_list`."""
+        return in_list(column)
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... ON CONFLICT`, by the driver's `executemany`."""
