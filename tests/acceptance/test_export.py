@@ -230,7 +230,9 @@ def test_a_store_that_goes_away_in_the_middle_breaks_the_answer_off(
             received += b"".join(pieces)
     with pytest.raises(json.JSONDecodeError):
         json.loads(received)
-    assert re.search("WARNING bridge_app.api.streaming: an answer was broken off: .* was replaced while ", big.log)
+    # A connection that was reading while the file went may find that out first, in its own words.
+    why = "(was replaced while|is malformed|disk I/O error)"
+    assert re.search(f"WARNING bridge_app.api.streaming: an answer was broken off: .* {why}", big.log)
     assert "Traceback" not in big.log
     assert big.client.get("/health/live").status_code == 200
 
