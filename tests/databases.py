@@ -53,6 +53,17 @@ def made(kind: str, *, folder: Path) -> Iterator[str]:
             raise AssertionError(unknown)
 
 
+def settings(url: str) -> dict[str, str]:
+    """The environment that has a bridge keep its history on that server."""
+    parts = urlsplit(url)
+    section = f"BRIDGE__STORAGE__{parts.scheme.upper()}__"
+    values = {
+        "HOST": parts.hostname or "", "PORT": str(parts.port), "DATABASE": parts.path.strip("/"),
+        "USERNAME": parts.username or "", "PASSWORD": parts.password or "",
+    }  # fmt: skip
+    return {"BRIDGE__STORAGE__TYPE": parts.scheme, **{section + name: value for name, value in values.items()}}
+
+
 def empty(store: SqlStore) -> None:
     """Delete every row of it."""
     with store._database.write() as connection:

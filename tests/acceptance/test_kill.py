@@ -11,16 +11,24 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import databases
 import pytest
 from bridge_process import is_alive, until
 from deliveries import Account, Answer, Delivery, Load, delivery
+from sqlalchemy import create_engine, select
+
+from otel_tracker.storage.tables import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bridge_process import BridgeProcess
+
+    Lock = Callable[[], contextlib.AbstractContextManager[None]]
 
 PLUGINS = {
     "echo": "def handle(event):\n    return event.data\n",
@@ -33,6 +41,7 @@ PADDING = {0: 40, 200: 40, 4_000: 17, 60_000: 3}
 DELIVERIES_A_BURST = 2_000
 ANSWERS = {"echo": (200, 503), "fail": (500, 503), "doze": (200, 503), "hang": (504, 503)}
 STATUSES = {200: "completed", 500: "failed", 503: "failed", 504: "timeout"}
+DRIVERS = {"postgresql": "+psycopg://", "mysql": "+pymysql://"}
 # One cycle of kills: the fourth hits the adoption of what the third left undrained, the fifth a start.
 CYCLE = ("load", "load", "backlog", "adoption", "start")
 
@@ -49,11 +58,31 @@ class Verdict:
         self.complaints.append(f"{kind}: {what}")
 
 
+@contextlib.contextmanager
+def locked_file(bridge: BridgeProcess) -> Iterator[None]:
+    """Another program writes into the database: the drain waits, and the spool grows."""
+    connection = sqlite3.connect(bridge.folder / "data" / "executions.db", isolation_level=None, timeout=10)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextlib.contextmanager
+def locked_server(url: str) -> Iterator[None]:
+    """The same on a server: the row that every write transaction begins with is another's."""
+    engine = create_engine(url.replace("://", DRIVERS[url.partition(":")[0]], 1))
+    with engine.connect() as connection, connection.begin():
+        connection.execute(select(settings).with_for_update()).all()
+        yield
+    engine.dispose()
+
+
 class Siege:
     """One bridge that is killed again and again, and the account of all deliveries to it."""
 
-    def __init__(self, bridge: BridgeProcess, *, seed: int) -> None:
+    def __init__(self, bridge: BridgeProcess, *, lock: Lock, seed: int) -> None:
         self.bridge = bridge
+        self._lock = lock
         self.account = Account()
         self._random = random.Random(seed)  # noqa: S311 - chooses moments, guards nothing
         self._numbers = itertools.count()
@@ -76,7 +105,7 @@ class Siege:
                 self.bridge.wait_until_ready()
                 self._start_seconds = time.monotonic() - began
                 load = Load(self.bridge.url, self._deliveries(), self.account).start()
-                with self._store_locked() if moment == "backlog" else contextlib.nullcontext():
+                with self._lock() if moment == "backlog" else contextlib.nullcontext():
                     time.sleep(self._random.uniform(0.05, 1.2))
                     workers = self.bridge.descendants()
                     self.bridge.kill()
@@ -84,14 +113,6 @@ class Siege:
                 assert until(lambda: not any(map(is_alive, workers))), "plugins outlive the bridge"
                 return
         self.bridge.kill()
-
-    @contextlib.contextmanager
-    def _store_locked(self) -> Iterator[None]:
-        """Another program writes into the database: the drain waits, and the spool grows."""
-        connection = sqlite3.connect(self.bridge.folder / "data" / "executions.db", isolation_level=None, timeout=10)
-        with contextlib.closing(connection):
-            connection.execute("BEGIN IMMEDIATE")
-            yield
 
     def _deliveries(self) -> Iterator[Delivery]:
         for number in itertools.islice(self._numbers, DELIVERIES_A_BURST):
@@ -186,9 +207,9 @@ def _short(record: dict[str, Any]) -> str:
     return f"{ {name: str(value)[:100] for name, value in record.items()} }"
 
 
-def besiege(bridge: BridgeProcess, *, kills: int) -> Verdict:
+def besiege(bridge: BridgeProcess, *, kills: int, lock: Lock | None = None) -> Verdict:
     seed = random.randrange(2**32)  # noqa: S311 - pytest-randomly seeds it and prints its seed
-    siege = Siege(bridge, seed=seed)
+    siege = Siege(bridge, lock=lock or partial(locked_file, bridge), seed=seed)
     for _, moment in zip(range(kills), itertools.cycle(CYCLE), strict=False):
         siege.kill(moment)
     return siege.verdict()
@@ -215,6 +236,20 @@ def test_100_kills_under_load_lose_double_and_falsify_nothing(
     with capsys.disabled():
         sys.stdout.write(told(verdict, kills=100))
     check(verdict, kills=100)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_kills_with_the_history_on_a_server(
+    kind: str, kills: int, bridge: BridgeProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with databases.made(kind, folder=tmp_path) as url:
+        bridge._environment |= databases.settings(url)
+        verdict = besiege(bridge, kills=kills, lock=partial(locked_server, url))
+        with capsys.disabled():
+            sys.stdout.write(f"{kind}, {told(verdict, kills=kills).lstrip()}")
+        bridge.stop()
+        check(verdict, kills=kills)
 
 
 def check(verdict: Verdict, *, kills: int) -> None:

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import databases
 import httpx
 import pytest
 from bridge_process import BridgeProcess, until
@@ -45,16 +46,9 @@ def proxy(server: OwnServer) -> Iterator[Proxy]:
 
 
 def bridge_at(folder: Path, url: str, *, port: int | None = None) -> BridgeProcess:
-    parts = urlsplit(url)
-    kind = parts.scheme
-    section = f"BRIDGE__STORAGE__{kind.upper()}__"
-    settings = {
-        "HOST": "127.0.0.1", "PORT": str(port or parts.port), "DATABASE": parts.path.strip("/"),
-        "USERNAME": parts.username or "",
-    }  # fmt: skip
-    bridge = BridgeProcess(
-        folder, BRIDGE__STORAGE__TYPE=kind, **{section + name: value for name, value in settings.items()}
-    )
+    if port is not None:
+        url = url.replace(f":{urlsplit(url).port}/", f":{port}/")
+    bridge = BridgeProcess(folder, **databases.settings(url))
     bridge.plugin("echo", "def handle(event):\n    return event.data\n")
     return bridge
 
