@@ -17,7 +17,7 @@ from otel_tracker.query import WriteResult
 from otel_tracker.record import ExecutionRecord, Row, SpanRecord
 from otel_tracker.storage import rows as convert
 from otel_tracker.storage.buckets import Counted, Deltas
-from otel_tracker.storage.dialects import Dialect, driver_error
+from otel_tracker.storage.dialects import Batch, Dialect, driver_error
 from otel_tracker.storage.rollups import Rollups, counted
 from otel_tracker.storage.tables import executions, payloads, spans, tags
 
@@ -47,6 +47,8 @@ class Writer:
             self._dialect.among(spans.c.execution_id)
         )
         self._delete_tags = delete(tags).where(self._dialect.among(tags.c.execution_id))
+        self._add_executions = self._dialect.insert(executions)
+        self._add_payloads = self._dialect.insert(payloads)
         self._put_executions = self._dialect.upsert(executions, key=("id",), guard="rank")
         self._put_payloads = self._dialect.upsert(payloads, key=("execution_id",), guard="rank")
         self._put_tags = self._dialect.upsert(tags, key=("execution_id", "name"), guard=None)
@@ -110,14 +112,26 @@ class Writer:
         if not better:
             return 0
         values = [convert.execution_values(record) for record in better]
-        self._put_executions(connection, values)
-        self._put_payloads(connection, [convert.payload_values(record) for record in better])
+        payload_values = [convert.payload_values(record) for record in better]
+        self._store_rows(connection, values, known, insert=self._add_executions, upsert=self._put_executions)
+        self._store_rows(connection, payload_values, known, insert=self._add_payloads, upsert=self._put_payloads)
         self._store_tags(connection, better, known)
         deltas = Deltas(width)
         deltas.add((known[record.id] for record in better if record.id in known), sign=-1)
         deltas.add(map(convert.counted, values))
         self._rollups.apply(connection, deltas)
         return len(better)
+
+    def _store_rows(
+        self, connection: Connection, rows: Sequence[tuple[object, ...]], known: _Known, *, insert: Batch, upsert: Batch
+    ) -> None:
+        """New ones and better ones; nobody else can add one meanwhile, see `Rollups.begin`. The id comes first."""
+        new = [row for row in rows if row[0] not in known]
+        better = [row for row in rows if row[0] in known] if known else []
+        if new:
+            insert(connection, new)
+        if better:
+            upsert(connection, better)
 
     def _store_tags(self, connection: Connection, records: Iterable[ExecutionRecord], known: _Known) -> None:
         stale = [record.id for record in records if record.id in known]

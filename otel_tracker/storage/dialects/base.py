@@ -55,6 +55,10 @@ class Dialect(Protocol):
         """Whether the column's value is in the list that is bound as `ids`."""
         ...
 
+    def insert(self, table: Table) -> Batch:
+        """Insert rows that are known to be new, the fastest way that the driver has."""
+        ...
+
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """Insert, or replace where `guard` grew (never, without a guard)."""
         ...

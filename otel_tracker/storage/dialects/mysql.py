@@ -107,6 +107,10 @@ class MySQL(Server):
         """See `in_list`."""
         return in_list(column)
 
+    def insert(self, table: Table) -> Batch:
+        """By statements of many rows."""
+        return _insert(table, changes=())
+
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... ON DUPLICATE KEY UPDATE`, which has no WHERE: each column asks the guard, which comes last."""
         if guard is None:
@@ -157,8 +161,8 @@ def _insert(table: Table, *, changes: Sequence[str]) -> Batch:
     columns = ", ".join(_name(column.name) for column in table.columns)
     places = ", ".join(["%s"] * len(table.columns))
     sql = (
-        f"INSERT INTO {_name(table.name)} ({columns}) VALUES ({places}) "  # noqa: S608 - our own names
-        f"ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+        f"INSERT INTO {_name(table.name)} ({columns}) VALUES ({places})"  # noqa: S608 - our own names
+        + (f" ON DUPLICATE KEY UPDATE {', '.join(changes)}" if changes else "")
     )
 
     def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:

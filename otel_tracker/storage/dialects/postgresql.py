@@ -1,4 +1,4 @@
-"""PostgreSQL, by psycopg 3. Batches go as arrays, one statement each: nine tenths of COPY's speed, without its tables.
+"""PostgreSQL, by psycopg 3. New rows go by COPY; upserts as arrays, one statement each.
 
 Measured with 512 rows a batch: `executemany` (pipelined) 15,000 rows/s, arrays in binary 39,000, COPY into a temporary
 table and from there 43,000; COPY straight into the tables, which cannot upsert, 59,000.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import String, Text, any_, bindparam, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 
 from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
 from otel_tracker.storage.dialects.server import Server
@@ -64,6 +65,22 @@ class PostgreSQL(Server):
     def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
         """`= ANY` of an array: one parameter, and one plan for any number of values."""
         return column == any_(bindparam("ids", type_=postgresql.ARRAY(Text)))
+
+    def insert(self, table: Table) -> Batch:
+        """COPY."""
+        columns = ", ".join(_name(column.name) for column in table.columns)
+        sql = f"COPY {_name(table.name)} ({columns}) FROM STDIN"
+
+        def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+            driver: Any = connection.connection.driver_connection
+            try:
+                with driver.cursor() as cursor, cursor.copy(sql) as copy:
+                    for row in rows:
+                        copy.write_row(row)
+            except driver.Error as error:
+                raise DBAPIError(sql, None, error) from error  # as SQLAlchemy would, had it gone through it
+
+        return run
 
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... SELECT FROM unnest(...) ON CONFLICT`, an array for each column."""

@@ -178,6 +178,10 @@ class SQLite:
         """See `in_list`."""
         return in_list(column)
 
+    def insert(self, table: Table) -> Batch:
+        """By the driver's `executemany`."""
+        return _for_many(sqlite_dialect.insert(table))
+
     def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
         """`INSERT ... ON CONFLICT`, by the driver's `executemany`."""
         insert = sqlite_dialect.insert(table)
