@@ -106,7 +106,7 @@ class Comparison:
         here, there = set(source) - set(target), set(target) - set(source)
         missing, unknown = ({key or str(row[0]) for row in rows} for rows in (here, there))
         for name in sorted(missing | unknown):
-            self._note(table.name, name, missing=name in missing, unknown=name in unknown)
+            self._note(str(table.name), name, missing=name in missing, unknown=name in unknown)
 
     def add_executions(self, ids: Sequence[str], source: Rows, target: Rows) -> None:
         """The rows of these executions, of every table."""
@@ -168,7 +168,7 @@ def _ordered(table: Table, rows: Iterable[Sequence[Any]], place: dict[str, int])
 
 def _table_check(name: str, source: _Digest, target: _Digest) -> TableCheck:
     return TableCheck(
-        table=name,
+        table=str(name),
         source_rows=source.rows,
         target_rows=target.rows,
         source_sha256=source.hexdigest(),
