@@ -4,8 +4,8 @@ In: the histories of two databases, and the pruned rollups of both. Out: a `Copy
 that Python sees, in the order of the source, so that the same history has the same hash in every database. What the
 target's rollups say of its records is not compared with the source: it is recounted. Never writes.
 
-`execution_payloads.rank` is left out: it guards the writer's upserts, and an execution that was concluded as
-interrupted keeps the payload of its start under the start's rank, or under its own, with the same meaning.
+`execution_payloads.rank` is left out, for it only guards the writer's upserts: the payload of an execution that was
+concluded as interrupted has the rank of its start in the source, and that of the execution in a copy.
 """
 
 from __future__ import annotations

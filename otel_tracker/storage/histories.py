@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from otel_tracker.storage.engine import Database
 
-PAGE_IDS: Final = 500
+PAGE_IDS: Final = 250
 PART_CHARACTERS: Final = 4_000_000
 """Of payloads and spans; an execution that has more is a part of its own."""
 READ_SECONDS: Final = 60.0

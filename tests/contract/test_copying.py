@@ -208,7 +208,7 @@ from otel_tracker.storage.copying import HistoryCopy
 histories.PAGE_IDS = 50
 source, target = open_store(sys.argv[1]), open_store(sys.argv[2])
 print("ready", flush=True)
-HistoryCopy(source, target, started_before=2**63 - 1).run(advance=lambda work, count: print(work, flush=True))
+HistoryCopy(source, target, started_before=2**63 - 1).run(advance=lambda work, _: (print(work, flush=True), input()))
 """
 
 
@@ -217,15 +217,20 @@ def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     source: SqlStore, target: SqlStore, urls: tuple[str, str]
 ) -> None:
     filled(source)
-    source.write([row for number in range(1000, 3000) for row in (execution(number), span(number))])
+    source.write([row for number in range(1000, 2400) for row in (execution(number), span(number))])
     before = 0
     for kill in range(3):
-        with subprocess.Popen([sys.executable, "-c", _COPYING, *urls], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", _COPYING, *urls], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
             for _ in range(8 * (kill + 1)):
                 assert process.stdout.readline() == b"copying\n"
-            time.sleep(0.003 * kill)
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+            time.sleep(0.003 * kill)  # into the next batch, behind which it would wait
             process.send_signal(signal.SIGKILL)
         after = count(target)
         assert before < after < count(source)
