@@ -14,7 +14,7 @@ from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
     from bridge_app.config import Config
-    from otel_tracker.ports import ExecutionStore
+    from otel_tracker.storage.store import SqlStore
 
 
 def store_arguments(config: Config) -> dict[str, str | float | bool]:
@@ -35,7 +35,7 @@ def store_arguments(config: Config) -> dict[str, str | float | bool]:
     return arguments
 
 
-def open_configured_store(config: Config) -> ExecutionStore:
+def open_configured_store(config: Config) -> SqlStore:
     """Open it. Raises `StorageError`."""
     return open_store(**store_arguments(config))  # type: ignore[arg-type]  # its own arguments, by name
 

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bridge_app.config import Config
-    from otel_tracker.ports import ExecutionStore
     from otel_tracker.query import ExecutionFilter
+    from otel_tracker.storage.store import SqlStore
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 @contextlib.contextmanager
-def opened_store(config: Config) -> Iterator[ExecutionStore]:
+def opened_store(config: Config) -> Iterator[SqlStore]:
     """The configured store, which must be there. Raises `BridgeError`, `StorageError`."""
     _require_existing(config)
     with contextlib.closing(open_configured_store(config)) as store:

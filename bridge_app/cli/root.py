@@ -33,9 +33,10 @@ _storage = LazyGroup(
     "storage",
     {
         "info": Lazy("bridge_app.cli.storage:info", "Kind, place, size and bounds of the store."),
+        "copy": Lazy("bridge_app.cli.storage_copy:copy", "Copy the history into another database, and compare."),
         "verify": Lazy("bridge_app.cli.storage_verify:verify", "Compare the statistics with the records they count."),
     },
-    description="Look at the store: info, verify.",
+    description="Look at the store, move it: info, copy, verify.",
 )
 root = LazyGroup(
     "webhook-bridge",

@@ -6,15 +6,10 @@ It knows no spans and no web server, and is not imported by `from otel_tracker i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from otel_tracker.errors import ConfigurationError
 from otel_tracker.storage.dialects import Timeouts, dialect_from_url
 from otel_tracker.storage.engine import Database
 from otel_tracker.storage.store import SqlStore
-
-if TYPE_CHECKING:
-    from otel_tracker.ports import ExecutionStore
 
 __all__ = ["open_store"]
 
@@ -29,7 +24,7 @@ def open_store(  # noqa: PLR0913 - each is a separate fact, named at the call
     statement_timeout_seconds: float = 5.0,
     auto_migrate: bool = True,
     bucket_seconds: int = 3600,
-) -> ExecutionStore:
+) -> SqlStore:
     """Open the store, making folder, file and tables where absent.
 
     Example: `open_store("sqlite:////var/lib/bridge/executions.db")`; three slashes for a relative path.

@@ -34,6 +34,21 @@ class SqlStore:
         self._reader = Reader(database, self._rollups)
         self._retention = Retention(database, self._rollups)
 
+    @property
+    def database(self) -> Database:
+        """For what is about tables rather than records: copying them."""
+        return self._database
+
+    @property
+    def rollups(self) -> Rollups:
+        """Likewise."""
+        return self._rollups
+
+    def bucket_seconds(self) -> int:
+        """How much time a bucket of its rollups covers: what it keeps, not what it was opened with."""
+        with self._database.read() as connection:
+            return self._rollups.width(connection) // 1_000_000_000
+
     def write(self, rows: Sequence[Row]) -> WriteResult:
         """Keep each row's best-ranked version, in one transaction; idempotent."""
         return self._writer.write(rows)

@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import databases
 import pytest
 from bridge_process import _bytecode_cache
 
@@ -422,6 +423,89 @@ def test_storage_verify_tells_of_another_interval(history: Path, capsys: pytest.
 
 
 # Terminals and pipes
+
+
+def test_storage_copy_prints_what_it_compared(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["storage", "copy", "--to", "sqlite:///copy.db"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 rows written"
+    assert [line.split()[:3] for line in lines[1:-1]] == [
+        ["table", "rows", "copied"],
+        ["executions", "2", "2"],
+        ["execution_payloads", "2", "2"],
+        ["execution_tags", "1", "1"],
+        ["spans", "2", "2"],
+        ["rollups", "0", "0"],
+        ["rollup_durations", "0", "0"],
+        ["settings", "1", "1"],
+    ]
+    assert lines[-1] == f"{history}/data/executions.db and {history}/copy.db are equal"
+    assert run(["storage", "copy", "--to", "sqlite:///copy.db"]) == 0
+    assert capsys.readouterr().out.startswith("0 rows written\n")
+
+
+def test_storage_copy_names_what_differs(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["storage", "copy", "--to", "sqlite:///copy.db"]) == 0
+    with closing(sqlite3.connect(history / "copy.db")) as connection, connection:
+        connection.execute("UPDATE executions SET error = 'planted' WHERE id = ?", (FAILED,))
+    capsys.readouterr()
+    assert run(["storage", "copy", "--verify-only", "--to", "sqlite:///copy.db"]) == 1
+    shown = capsys.readouterr().out
+    assert f"executions  another value  {FAILED}" in shown
+    assert shown.endswith(f"{history}/data/executions.db and {history}/copy.db differ\n")
+    assert run(["storage", "copy", "--verify-only", "--to", "sqlite:///copy.db", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["is_equal"], told["total_differences"]) == (False, 1)
+    assert told["differences"] == [{"table": "executions", "key": FAILED, "difference": "another value"}]
+    assert [one["table"] for one in told["tables"] if not one["is_equal"]] == ["executions"]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///data/executions.db", "is the store that is to be copied: name another database"),
+        ("sqlite:///foreign.db", "holds another program's tables: name another file"),
+        ("postgresql://u:s3cret@127.0.0.1:1/d?password=s3cret", "cannot open postgresql://u@127.0.0.1:1/d: "),
+        ("postgresql://u:s3cret@127.0.0.1:s3cret/d", "the storage URL cannot be read: write one like sqlite:"),
+        ("oracle://u:s3cret@h/d?password=s3cret", "'oracle://u:***@h/d' names the database 'oracle': known are "),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--verify-only",)], ids=["copy", "verify"])
+def test_storage_copy_refuses_in_one_line_without_the_password(
+    history: Path, capsys: pytest.CaptureFixture[str], url: str, message: str, more: tuple[str, ...]
+) -> None:
+    with closing(sqlite3.connect(history / "foreign.db")) as connection:
+        connection.execute("CREATE TABLE invoices (id)")
+    assert run(["storage", "copy", "--to", url, *more]) == 2
+    seen = capsys.readouterr()
+    assert (seen.out, seen.err.count("\n")) == ("", 1)
+    assert message in seen.err
+    assert "s3cret" not in seen.err
+
+
+def test_storage_copy_only_looks_for_a_copy_to_verify(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["storage", "copy", "--verify-only", "--to", "sqlite:///no.db"]) == 2
+    assert "the database of --to is not: copy first" in capsys.readouterr().err
+    assert not (history / "no.db").exists()
+
+
+def test_storage_copy_to_a_server_shows_no_password(tmp_path: Path, history: Path) -> None:
+    with databases.made("postgresql", folder=tmp_path) as url:
+        with_password = url.replace("@", ":s3cret@")
+        answers = [
+            call("storage", "copy", "--to", with_password, *more) for more in ([], ["--json"], ["--verify-only"])
+        ]
+    assert [answer.returncode for answer in answers] == [0, 0, 0]
+    assert all("s3cret" not in answer.stdout + answer.stderr for answer in answers)
+    assert json.loads(answers[1].stdout)["target"] == url
+
+
+def test_storage_copy_shows_its_progress_on_a_terminal_only(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = on_terminal("storage", "copy", "--to", "sqlite:///copy.db", columns=100)
+    assert "comparing" in seen
+    assert "2/2" in seen
+    assert run(["storage", "copy", "--to", "sqlite:///copy.db"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(history: Path) -> None:

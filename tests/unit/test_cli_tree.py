@@ -38,6 +38,7 @@ def test_every_command_of_the_command_line_is_there() -> None:
         "executions show",
         "executions tail",
         "storage info",
+        "storage copy",
         "storage verify",
         "export",
         "migrate",

@@ -54,7 +54,7 @@ def dialect_from_url(
                 auto_migrate=auto_migrate,
             )
         case other:
-            shown = parsed.render_as_string(hide_password=True)
+            shown = parsed.set(query={}).render_as_string(hide_password=True)
             raise ConfigurationError(
                 f"the storage URL {shown!r} names the database {other!r}: known are sqlite, postgresql and mysql, "
                 "as in sqlite:////path/file.db or postgresql://user@host/database"
@@ -64,5 +64,5 @@ def dialect_from_url(
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a password with a slash is taken for a port, which its error quotes
         raise ConfigurationError("the storage URL cannot be read: write one like sqlite:////path/file.db") from error

@@ -77,6 +77,10 @@ class Dialect(Protocol):
         """Whether tables or columns are not there."""
         ...
 
+    def identity(self, connection: Connection) -> tuple[object, ...]:
+        """The same for every way to name this database, and for no other of its kind."""
+        ...
+
     def size_bytes(self, connection: Connection) -> int:
         """Bytes on disk."""
         ...

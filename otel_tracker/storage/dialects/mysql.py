@@ -147,6 +147,10 @@ class MySQL(Server):
         """By MySQL's error numbers."""
         return _number(driver_error(error)) in _SCHEMA_CODES
 
+    def identity(self, connection: Connection) -> tuple[object, ...]:
+        """The server's machine, port and folder, and the database: MariaDB has no `server_uuid`."""
+        return tuple(connection.execute(text("SELECT @@hostname, @@port, @@datadir, DATABASE()")).one())
+
     def size_bytes(self, connection: Connection) -> int:
         """Our tables with their indexes, as the server last estimated them."""
         statement = text(

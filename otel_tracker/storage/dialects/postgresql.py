@@ -113,6 +113,10 @@ class PostgreSQL(Server):
         """By SQLSTATE."""
         return getattr(driver_error(error), "sqlstate", None) in _SCHEMA_CODES
 
+    def identity(self, connection: Connection) -> tuple[object, ...]:
+        """When the server started, in microseconds, and what it calls the database: the host may have many names."""
+        return tuple(connection.execute(text("SELECT pg_postmaster_start_time(), current_database()")).one())
+
     def size_bytes(self, connection: Connection) -> int:
         """Our tables with their indexes and TOAST tables; the server keeps these figures."""
         names = [table.name for table in metadata.sorted_tables]

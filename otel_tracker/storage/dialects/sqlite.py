@@ -214,6 +214,10 @@ class SQLite:
         """By the text: SQLite has one code for every error in SQL."""
         return any(words in str(driver_error(error)) for words in _SCHEMA_WORDS)
 
+    def identity(self, connection: Connection) -> tuple[object, ...]:  # noqa: ARG002 - the signature is the protocol's
+        """The file, whatever its path."""
+        return self._stat()
+
     def size_bytes(self, connection: Connection) -> int:  # noqa: ARG002 - the signature is the protocol's
         """The file, its write-ahead log and its shared index."""
         return sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal", "-shm"))
