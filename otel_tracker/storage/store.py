@@ -62,6 +62,10 @@ class SqlStore:
         """The store's kind, place, size and bounds."""
         return self._reader.info()
 
+    def table_sizes(self) -> dict[str, int] | None:
+        """Bytes by table, its indexes included; None where the database cannot tell. It may take seconds."""
+        return self._reader.table_sizes()
+
     def ping(self) -> None:
         """Return when the store can be read and written: both are tried."""
         with self._database.write():

@@ -143,14 +143,14 @@ class MySQL(Server):
         """By MySQL's error numbers."""
         return _number(driver_error(error)) in _SCHEMA_CODES
 
-    def size_bytes(self, connection: Connection) -> int:
-        """Our tables with their indexes, as the server last estimated them."""
+    def table_sizes(self, connection: Connection) -> dict[str, int]:
+        """As the server last estimated them."""
         statement = text(
-            "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables"
+            "SELECT table_name, COALESCE(data_length + index_length, 0) FROM information_schema.tables"
             " WHERE table_schema = DATABASE() AND table_name IN :names"
         ).bindparams(bindparam("names", expanding=True))
         names = [table.name for table in metadata.sorted_tables]
-        return int(connection.execute(statement, {"names": names}).scalar_one())
+        return {name: int(size) for name, size in connection.execute(statement, {"names": names})}
 
 
 def _insert(table: Table, *, changes: Sequence[str]) -> Batch:
