@@ -230,6 +230,8 @@ class History:
     def _on_report(self, report: DrainReport) -> None:
         self._drain_spoke.set()
         before, self.drain = self.drain, report
+        if report.lost > before.lost:  # a new process begins at 0
+            self.spooled.account.reject(report.lost - before.lost)
         for instance_id, interrupted in report.taken_in:
             logger.info("Took in the spool of %s: %d executions were interrupted", instance_id, interrupted)
         if report.why and report.why != before.why and not self._why:

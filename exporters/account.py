@@ -18,6 +18,8 @@ NOT_ENCODED: Final = "not_encoded"
 """A failure of tracking: an execution ended, and no record could be made of it."""
 NOT_OPENED: Final = "not_opened"
 """A failure of tracking: an execution could not even be opened."""
+REJECTED: Final = "rejected"
+"""The drain brought it to the store, which would not have it in any form."""
 
 
 class Settled(NamedTuple):
@@ -45,7 +47,8 @@ class Account:
         self._passed = 0
         self._waiting = bytearray()  # of each frame behind `_passed`, whether it is an execution's end
         self._accepted = 0
-        self._stored = 0
+        self._left = 0
+        self._rejected = 0
         self._dropped: dict[str, int] = {}
         self._dropped_at = float("-inf")
 
@@ -57,7 +60,7 @@ class Account:
             if place == len(waiting):  # most are the next frame
                 waiting.append(1)
             elif place < 0:
-                self._stored += 1
+                self._left += 1
             else:
                 waiting.extend(bytes(max(0, place + 1 - len(waiting))))
                 waiting[place] = 1
@@ -68,15 +71,23 @@ class Account:
             self._dropped[reason] = self._dropped.get(reason, 0) + 1
             self._dropped_at = self._clock()
 
+    def reject(self, count: int) -> None:
+        """So many of the ends that were accepted did not get into the store, nor will they."""
+        with self._lock:
+            self._rejected += count
+            self._dropped[REJECTED] = self._rejected
+            self._dropped_at = self._clock()
+
     def settle(self, delivered: int) -> Settled:
-        """Frames up to this number are in the store."""
+        """Frames up to this number have left the spool."""
         with self._lock:
             count = min(delivered - self._passed, len(self._waiting))
             if count > 0:
-                self._stored += self._waiting.count(1, 0, count)
+                self._left += self._waiting.count(1, 0, count)
                 del self._waiting[:count]
             self._passed = max(self._passed, delivered)
-            return Settled(self._stored, self._accepted - self._stored, dict(self._dropped))
+            stored = max(0, self._left - self._rejected)  # of a rejection one may hear first
+            return Settled(stored, self._accepted - self._rejected - stored, dict(self._dropped))
 
     def has_dropped_within(self, seconds: float) -> bool:
         """Whether anything was dropped since so long ago."""

@@ -165,6 +165,22 @@ def test_a_new_process_accounts_for_its_own_and_takes_in_what_a_dead_one_left(br
     assert bridge.get("/executions")["total"] == 7
 
 
+def test_what_the_database_refuses_for_good_is_dropped(bridge: BridgeProcess) -> None:
+    path = limited(bridge, 10_000_000)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER picky BEFORE INSERT ON executions WHEN new.plugin_name = 'failing'"
+            " BEGIN SELECT RAISE(ABORT, 'not that one'); END"
+        )
+    bridge.start()
+    for name in ("echo", "failing", "failing", "echo", "echo"):
+        bridge.post(name, {})
+    assert until(lambda: accounting(bridge) == figures(5, stored=3, rejected=2))
+    assert bridge.get("/executions")["total"] == 3
+    assert len(list((path.parent / "spool").glob("*/dead/*"))) == 2
+    assert health(bridge)["status"] == "degraded"
+
+
 def test_without_a_place_for_a_spool_everything_is_dropped(bridge: BridgeProcess) -> None:
     (bridge.folder / "data").write_text("in the way")
     bridge.start()

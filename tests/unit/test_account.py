@@ -39,6 +39,16 @@ def test_in_whatever_order_threads_tell_nothing_is_lost_or_counted_twice() -> No
     assert account.settle(5000) == Settled(len(ends), 0, {})
 
 
+def test_what_the_store_would_not_have_is_dropped_and_never_counts_twice() -> None:
+    """The report may come before the drain's cursor does."""
+    account = Account()
+    for sequence in (1, 2, 3):
+        account.accept(sequence)
+    account.reject(2)
+    assert account.settle(0) == Settled(0, 1, {"rejected": 2})
+    assert account.settle(3) == Settled(1, 0, {"rejected": 2})
+
+
 def test_drops_are_counted_by_reason_and_are_news_for_a_while() -> None:
     now = 1000.0
     account = Account(clock=lambda: now)
