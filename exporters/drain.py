@@ -88,7 +88,9 @@ class Drain:
 
     def _count(self, delivered: Delivered) -> None:
         self.rejected += len(delivered.rejected)
-        self.lost += delivered.lost
+        if delivered.lost:
+            self.lost += delivered.lost
+            self._on_change()  # before the cursor moves, so that nobody takes them for stored
 
     def _run(self) -> None:
         attempt = 0

@@ -148,9 +148,15 @@ class SpooledSpanExporter:
         try:
             frame = self._encoder.encode(span)
         finally:
-            if frame is None and span.end_time is not None and EXECUTION_ID in given(span):
+            if frame is None and self._is_lost(span):
                 self.account.drop(NOT_ENCODED)
         return frame
+
+    def _is_lost(self, span: ReadableSpan) -> bool:
+        """An end that could not be encoded, and that the announcer will not try again."""
+        context = span.context
+        will_be_tried = context is not None and context.span_id in self._starts
+        return span.end_time is not None and EXECUTION_ID in given(span) and not will_be_tried
 
     def _put_off(self, span: ReadableSpan) -> None:
         if span.context is not None:
