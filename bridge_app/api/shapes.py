@@ -157,7 +157,6 @@ class StorageInfo(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     """Bytes on disk, write-ahead log included."""
     total_records: int
-    """May be some seconds old."""
     oldest_record: Time | None
     newest_record: Time | None
     health: str

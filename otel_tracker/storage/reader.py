@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from otel_tracker.storage.engine import Database
     from otel_tracker.storage.rollups import Rollups
 
-_COUNT_SECONDS: Final = 5.0
 # The rollups of days say what a recount would: `info` of 1,000,000 records takes 0.7 ms, and took 24.
 _TOTAL: Final = select(func.coalesce(func.sum(rollups.c.total), 0)).where(
     rollups.c.width == DAY_NANOSECONDS, rollups.c.pruned == 0
@@ -43,8 +40,6 @@ class Reader:
     def __init__(self, database: Database, rollups: Rollups) -> None:
         self._database = database
         self._rollups = rollups
-        self._count_lock = threading.Lock()
-        self._counted = (float("-inf"), 0)
 
     def get(self, execution_id: str) -> ExecutionRecord | None:
         """The whole record, or None."""
@@ -84,11 +79,11 @@ class Reader:
             return series.read(connection, request, width=self._rollups.width(connection))
 
     def info(self) -> StorageInfo:
-        """No record is counted. The total may be some seconds old, for summing years of rollups is not free either."""
+        """No record is counted."""
         with self._database.read() as connection:
             oldest = connection.execute(select(func.min(executions.c.start_time))).scalar()
             newest = connection.execute(select(func.max(executions.c.start_time))).scalar()
-            total = self._total(connection)
+            total = int(connection.execute(_TOTAL).scalar_one())
             size = self._database.dialect.size_bytes(connection)
         dialect = self._database.dialect
         return StorageInfo(
@@ -106,19 +101,6 @@ class Reader:
         """Bytes by table; None where the database cannot tell."""
         with self._database.read() as connection:
             return self._database.dialect.table_sizes(connection)
-
-    def _total(self, connection: Connection) -> int:
-        with self._count_lock:
-            counted_at, total = self._counted
-            if time.monotonic() - counted_at > _COUNT_SECONDS:
-                total = int(connection.execute(_TOTAL).scalar_one())
-                self._counted = (time.monotonic(), total)
-            return total
-
-    def forget_total(self) -> None:
-        """Count anew when next asked."""
-        with self._count_lock:
-            self._counted = (float("-inf"), 0)
 
 
 def _askable(execution_id: str) -> str:

@@ -75,9 +75,7 @@ class SqlStore:
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before that nanosecond; give the space back."""
-        result = self._retention.prune(started_before=started_before, dry_run=dry_run)
-        self._reader.forget_total()
-        return result
+        return self._retention.prune(started_before=started_before, dry_run=dry_run)
 
     def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
         """Compare the statistics with a recount of the records; with `repair`, put right what differs."""
