@@ -13,6 +13,7 @@ import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
 
+from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
@@ -23,13 +24,14 @@ from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
+from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
 from otel_tracker.capture import CaptureSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from bridge_app.config import Config
     from otel_tracker.provider import Configured
@@ -62,13 +64,12 @@ class Application:
             history=self.history,
             durability=tracking.durability,
         )
-        self.metrics = Metrics(
-            bridge=self.bridge,
-            history=self.history,
-            processor=self.tracking.processor if self.tracking else None,
+        self.ledger = (
+            Ledger(history=self.history, processor=self.tracking.processor) if self.history and self.tracking else None
         )
+        self.metrics = Metrics(bridge=self.bridge, history=self.history, ledger=self.ledger)
         self.start_error: Exception | None = None
-        self._cleanup: Daemon | None = None
+        self._daemons: list[Daemon] = []
 
     def begin_stop(self) -> None:
         """Readiness goes 503 and new deliveries are refused; those in flight go on."""
@@ -89,6 +90,7 @@ class Application:
                 {
                     "bridge": self.bridge,
                     "history": self.history,
+                    "ledger": self.ledger,
                     "metrics": self.metrics,
                     "is_guarded": bool(self.config.auth.token),
                 }
@@ -118,12 +120,9 @@ class Application:
         if self.history:
             self.history.bind(asyncio.get_running_loop())
             await asyncio.to_thread(self.history.start)
-            self._cleanup = Daemon(
-                "retention",
-                interval_seconds=self.config.execution_tracking.cleanup_interval,
-                act=_pruner(self.history),
-            )
-            self._cleanup.start()
+            self._daemons = _daemons(self.history, cleanup_seconds=self.config.execution_tracking.cleanup_interval)
+            for daemon in self._daemons:
+                daemon.start()
             logger.info("Execution cleanup worker started")
         await self.runner.start()
         if self.history:
@@ -136,8 +135,8 @@ class Application:
     async def _stop(self) -> None:
         self.begin_stop()
         await self.runner.stop(self.config.server.shutdown_grace_seconds)
-        if self._cleanup:
-            self._cleanup.stop()
+        for daemon in self._daemons:
+            daemon.stop()
         if self.history:
             self.history.answers.flush()
             await asyncio.to_thread(self.history.close)
@@ -146,8 +145,12 @@ class Application:
         self.metrics.close()
 
 
-def _pruner(history: History) -> Callable[[], object]:
-    return lambda: history.prune(now=time.time_ns())
+def _daemons(history: History, *, cleanup_seconds: float) -> list[Daemon]:
+    look = history.watch.look
+    return [
+        Daemon("retention", interval_seconds=cleanup_seconds, act=lambda: history.prune(now=time.time_ns())),
+        Daemon("store-watch", interval_seconds=LOOK_EVERY_SECONDS, act=look, waits_first=False),
+    ]
 
 
 def _history(config: Config, instance_id: str) -> History:

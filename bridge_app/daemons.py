@@ -17,19 +17,22 @@ logger = logging.getLogger("bridge_app.daemons")
 class Daemon:
     """Calls `act` every `interval_seconds`, up to a tenth later so that many bridges do not act at once."""
 
-    def __init__(self, name: str, *, interval_seconds: float, act: Callable[[], object]) -> None:
+    def __init__(
+        self, name: str, *, interval_seconds: float, act: Callable[[], object], waits_first: bool = True
+    ) -> None:
         self.name = name
         self.runs = 0
         self.failures = 0
         self.last_error = ""
         self.last_run: float | None = None
         self._interval = interval_seconds
+        self._first = min(60.0, interval_seconds) if waits_first else 0.0
         self._act = act
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin; the first run comes after one interval, at most a minute."""
+        """Begin; the first run comes after one interval, at most a minute, or at once (`waits_first=False`)."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -37,7 +40,7 @@ class Daemon:
         self._stopping.set()
 
     def _run(self) -> None:
-        wait = min(60.0, self._interval)
+        wait = self._first
         while not self._stopping.wait(wait * (1 + random.random() / 10)):  # noqa: S311 - jitter, not a secret
             wait = self._interval
             try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge_app.durability import DurableAnswers
 from bridge_app.realtime import Realtime
+from bridge_app.store_watch import StoreWatch
 from exporters.absent_spool import AbsentSpool
 from exporters.drain_messages import DrainReport, DrainSettings
 from exporters.drain_process import DrainProcess
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
+    from exporters.account import Settled
     from otel_tracker.ports import ExecutionStore
     from otel_tracker.query import PruneResult
     from otel_tracker.record import ExecutionRecord
@@ -75,6 +77,7 @@ class History:
         self._spool: Spool | AbsentSpool = self._absent
         self.spooled = SpooledSpanExporter(ExecutionRecordExporter(), self._spool)
         self.answers = DurableAnswers(self._spool, sync=sync, young=lambda: self.spooled.young)
+        self.watch = StoreWatch(lambda: self.store)
         self._store: ExecutionStore | None = None
         self._why = "it is not open yet"
         self._drain_process = DrainProcess(
@@ -138,7 +141,13 @@ class History:
         """Delete what is older than the retention; of the statistics, which outlive their records, too."""
         pruned = self.store.prune(started_before=now - self.retention_days.records * _DAY)
         self.store.prune_rollups(started_before=now - self.retention_days.rollups * _DAY)
+        self.watch.note_cleanup(pruned, now=now)
         return pruned
+
+    @property
+    def settled(self) -> Settled:
+        """What became of the executions that ended, as far as the drain has come."""
+        return self.spooled.account.settle(self._spool.delivered)
 
     def spool_json(self) -> dict[str, Any]:
         """How much is on its way, and what was lost and why."""
@@ -221,6 +230,8 @@ class History:
     def _on_report(self, report: DrainReport) -> None:
         self._drain_spoke.set()
         before, self.drain = self.drain, report
+        if report.lost > before.lost:  # a new process begins at 0
+            self.spooled.account.reject(report.lost - before.lost)
         for instance_id, interrupted in report.taken_in:
             logger.info("Took in the spool of %s: %d executions were interrupted", instance_id, interrupted)
         if report.why and report.why != before.why and not self._why:

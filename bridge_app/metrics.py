@@ -15,20 +15,22 @@ from prometheus_client import REGISTRY, generate_latest
 from otel_tracker.failsafe import failsafe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from opentelemetry.metrics import Meter
+
+    from bridge_app.accounting import Ledger
     from bridge_app.history import History
     from bridge_app.webhooks import Bridge
-    from otel_tracker.processor import ExecutionProcessor
 
 
 class Metrics:
     """The instruments of one bridge."""
 
-    def __init__(self, *, bridge: Bridge, history: History | None, processor: ExecutionProcessor | None) -> None:
+    def __init__(self, *, bridge: Bridge, history: History | None, ledger: Ledger | None) -> None:
         self._bridge = bridge
         self._history = history
-        self._processor = processor
+        self._ledger = ledger
         self._reader = PrometheusMetricReader()
         self._provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
         meter = self._provider.get_meter("bridge_app")
@@ -37,10 +39,39 @@ class Metrics:
         counter("webhook_bridge.rejected", [self._rejected], unit="{request}", description="Deliveries refused")
         counter("webhook_bridge.tracking.failures", [self._failures], unit="{failure}", description="Tracking faults")
         counter("otel.sdk.span.started", [self._started], unit="{span}", description="Execution spans started")
-        counter("webhook_bridge.spool.dropped", [self._dropped], unit="{record}", description="Records lost, and why")
-        gauge("webhook_bridge.running", [self._running], unit="{execution}", description="Executions running now")
+        counter("webhook_bridge.spool.dropped", [self._dropped], unit="{frame}", description="Frames lost, and why")
+        self._account_for(meter)
         gauge("webhook_bridge.spool.size", [self._spool_bytes], unit="By", description="Bytes waiting for the store")
         gauge("webhook_bridge.spool.age", [self._spool_age], unit="s", description="Age of the oldest waiting record")
+
+    def _account_for(self, meter: Meter) -> None:
+        """Started = stored + spooled + in flight + dropped."""
+
+        def observed(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            return lambda _: [Observation(getattr(self._ledger.read(), name))] if self._ledger else []
+
+        told = {"started": "opened", "stored": "delivered to the store"}
+        for name, what in told.items():
+            meter.create_observable_counter(
+                f"webhook_bridge.executions.{name}",
+                [observed(name)],
+                unit="{execution}",
+                description=f"Executions {what}",
+            )
+        told = {"spooled": "that ended and wait for the store", "in_flight": "running now"}
+        for name, what in told.items():
+            meter.create_observable_gauge(
+                f"webhook_bridge.executions.{name}",
+                [observed(name)],
+                unit="{execution}",
+                description=f"Executions {what}",
+            )
+        meter.create_observable_counter(
+            "webhook_bridge.executions.dropped",
+            [self._lost],
+            unit="{execution}",
+            description="Executions whose end is nowhere, and why",
+        )
 
     def render(self) -> bytes:
         """Prometheus' text format."""
@@ -61,10 +92,11 @@ class Metrics:
         return [Observation(n, {"place": place}) for place, n in failsafe.failures.items()]
 
     def _started(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._processor.started)] if self._processor else []
+        return [Observation(self._ledger.read().started)] if self._ledger else []
 
-    def _running(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._processor.running)] if self._processor else []
+    def _lost(self, _: CallbackOptions) -> Iterable[Observation]:
+        dropped = self._ledger.read().dropped if self._ledger else {}
+        return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
 
     def _dropped(self, _: CallbackOptions) -> Iterable[Observation]:
         dropped = self._history.spool_json()["dropped"] if self._history else {}

@@ -23,6 +23,7 @@ from bridge_app.deliveries import Delivery
 from bridge_app.outcomes import OUTLIVED_THE_GRACE, UNTOLD, answer_of, captured_output, failure_of
 from bridge_app.plugins.calls import Isolation, OutcomeKind
 from bridge_app.problems import NotFoundError, UnavailableError
+from exporters.account import NOT_OPENED
 from otel_tracker import conventions as names
 from otel_tracker.capture import NOTHING, Captured, capture, capture_json
 from otel_tracker.failsafe import failsafe
@@ -67,6 +68,8 @@ class Bridge:
                 receipt = self._history.spooled.expect(execution.id) if self._durability != "off" else None
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.open", error)
+        if self._history and not (execution and execution.id):
+            self._history.spooled.account.drop(NOT_OPENED)
         try:
             outcome = await self.runner.run(_call(delivery, execution))
         except BaseException as error:

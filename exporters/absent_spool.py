@@ -7,12 +7,14 @@ nothing was kept. Same methods as `Spool`; never touches a disk.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exporters.spool_directory import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_REASON: Final = "no_spool"
 
 
 class AbsentSpool:
@@ -24,16 +26,18 @@ class AbsentSpool:
         self._lock = threading.Lock()
         self._refused = 0
 
-    def append(self, frame: bytes) -> int | None:  # noqa: ARG002 - the signature is Spool's
+    def append(self, frame: bytes, on_refusal: Callable[[str], object] | None = None) -> int | None:  # noqa: ARG002 - the signature is Spool's
         """Refuse."""
         with self._lock:
             self._refused += 1
+        if on_refusal is not None:
+            on_refusal(_REASON)
         return None
 
     @property
     def dropped(self) -> Mapping[str, int]:
         """How many frames were refused."""
-        return {"no_spool": self._refused} if self._refused else {}
+        return {_REASON: self._refused} if self._refused else {}
 
     @property
     def depth(self) -> Depth:

@@ -34,6 +34,8 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 
     rejected: tuple[tuple[int, str], ...] = ()
     """Index, and why the destination will never take it."""
+    lost: int = 0
+    """Executions whose end is among these, and which the destination has in no form."""
 
 
 class Destination(Protocol):
@@ -53,7 +55,7 @@ class Drain:
         self, destination: Destination, reader: SpoolReader, *, on_change: Callable[[], object] = lambda: None
     ) -> None:
         self.reader = reader
-        self.rejected = 0
+        self.rejected = self.lost = 0
         self.last_error = ""
         self._destination = destination
         self._on_change = on_change
@@ -76,7 +78,7 @@ class Drain:
     def once(self) -> int:
         """Deliver what the spool holds now; says how many frames. Raises what the destination raises."""
         total = 0
-        while frames := drain_batch(self.reader, self._destination, self._reject):
+        while frames := drain_batch(self.reader, self._destination, self._count):
             total += frames
             self.last_error = ""
             self._on_change()
@@ -84,8 +86,11 @@ class Drain:
                 break
         return total
 
-    def _reject(self) -> None:
-        self.rejected += 1
+    def _count(self, delivered: Delivered) -> None:
+        self.rejected += len(delivered.rejected)
+        if delivered.lost:
+            self.lost += delivered.lost
+            self._on_change()  # before the cursor moves, so that nobody takes them for stored
 
     def _run(self) -> None:
         attempt = 0
@@ -106,12 +111,15 @@ class Drain:
             self._on_change()
 
 
-def drain_batch(reader: SpoolReader, destination: Destination, on_reject: Callable[[], object] = lambda: None) -> int:
+def drain_batch(
+    reader: SpoolReader, destination: Destination, on_delivered: Callable[[Delivered], object] = lambda _: None
+) -> int:
     """Move one batch; says how many frames it had. Raises what the destination raises, and then nothing was moved."""
     batch = reader.read(max_frames=_BATCH_FRAMES, max_bytes=_BATCH_BYTES)
     if batch.frames:
-        for index, reason in destination.deliver(batch.frames).rejected:
-            on_reject()
+        delivered = destination.deliver(batch.frames)
+        on_delivered(delivered)
+        for index, reason in delivered.rejected:
             reader.bury(batch.frames[index], reason=reason)
         reader.commit(batch)
     return len(batch.frames)

@@ -30,6 +30,8 @@ class DrainReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why records do not reach the store now; empty while they do."""
     rejected: int = 0
     """Records that the store refused; they are in dead/."""
+    lost: int = 0
+    """Executions of the parent that ended and that the store has in no form; a frame that cannot be read is one."""
     corrupt_frames: int = 0
     """Damaged stretches in spools that were taken in."""
     adopted: int = 0

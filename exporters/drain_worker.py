@@ -31,6 +31,7 @@ from otel_tracker.storage import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exporters.drain import Delivered
     from exporters.spool_directory import SpoolDirectory
     from otel_tracker.ports import ExecutionStore
 
@@ -115,7 +116,7 @@ class DrainWorker:
     def _take_in(self, orphan: SpoolDirectory, store: ExecutionStore) -> None:
         reader = SpoolReader(orphan.path, is_growing=False)
         try:
-            while frames := drain_batch(reader, self._exporter, self._on_reject):
+            while frames := drain_batch(reader, self._exporter, self._count):
                 self._adopted += frames
                 self._tell()
         finally:
@@ -127,14 +128,15 @@ class DrainWorker:
         self._tell([(orphan.instance_id, interrupted)])
         orphan.remove()
 
-    def _on_reject(self) -> None:
-        self._rejected += 1
+    def _count(self, delivered: Delivered) -> None:
+        self._rejected += len(delivered.rejected)
 
     def _tell(self, taken_in: list[tuple[str, int]] | None = None) -> None:
         report = DrainReport(
             is_open=self._store is not None,
             why=self._why or self._drain.last_error,
             rejected=self._rejected + self._drain.rejected,
+            lost=self._drain.lost,
             corrupt_frames=self._corrupt,
             adopted=self._adopted,
             interrupted=self._interrupted,

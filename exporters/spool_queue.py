@@ -65,14 +65,17 @@ class SpoolQueue:
 
     # --- any thread
 
-    def append(self, frame: bytes) -> int | None:
+    def append(self, frame: bytes, on_refusal: Callable[[str], object] | None = None) -> int | None:
         """See `Spool.append`."""
         size = len(frame) + HEADER_BYTES
         with self._lock:
             if not self._has_room(size):
                 self._directory.refresh()  # the drain may have made room meanwhile
                 if not self._has_room(size):
-                    self._drop(1, self._refusal(size))
+                    reason = self._refusal(size)
+                    self._drop(1, reason)
+                    if on_refusal is not None:
+                        on_refusal(reason)
                     return None
             self._queued_bytes += size
             self._queue.append(frame)

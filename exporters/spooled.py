@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from exporters.account import NOT_ENCODED, Account
 from exporters.unsettled import Unsettled
+from otel_tracker.conventions import EXECUTION_ID
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord
+from otel_tracker.spans import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +68,8 @@ class SpooledSpanExporter:
         self.spool = spool
         self.unsettled = Unsettled()
         """Executions that are on their way to the store, for readers that cannot wait."""
+        self.account = Account()
+        """What became of the executions that ended."""
         self._encoder = encoder
         self._receipts: dict[str, Receipt] = {}
         self._starts: dict[int, tuple[float, ReadableSpan]] = {}
@@ -115,21 +120,43 @@ class SpooledSpanExporter:
         self.spool.close(timeout_seconds=timeout_seconds, remove_if_empty=True)
 
     def _append(self, span: ReadableSpan) -> bool:
-        frame = self._encoder.encode(span)
+        frame = self._encode(span)
         if frame is None:
             return True
         record = frame.record
-        receipt = None
-        if record is not None and record.status.is_final:
-            if span.context is not None:
-                self._starts.pop(span.context.span_id, None)
-            receipt = self._receipts.pop(record.id, None)
-        sequence = self.spool.append(frame.data)
-        if receipt is not None:
-            receipt.sequence = sequence
+        if record is not None and span.end_time is not None:
+            sequence = self._append_end(span, frame.data, record)
+        else:
+            sequence = self.spool.append(frame.data)
         if record is not None:
             self.unsettled.add(record, size=len(frame.data), sequence=sequence or 0)
         return sequence is not None
+
+    def _append_end(self, span: ReadableSpan, data: bytes, record: ExecutionRecord) -> int | None:
+        if span.context is not None:
+            self._starts.pop(span.context.span_id, None)
+        receipt = self._receipts.pop(record.id, None)
+        sequence = self.spool.append(data, self.account.drop)
+        if sequence is not None:
+            self.account.accept(sequence)
+        if receipt is not None:
+            receipt.sequence = sequence
+        return sequence
+
+    def _encode(self, span: ReadableSpan) -> Frame | None:
+        frame = None
+        try:
+            frame = self._encoder.encode(span)
+        finally:
+            if frame is None and self._is_lost(span):
+                self.account.drop(NOT_ENCODED)
+        return frame
+
+    def _is_lost(self, span: ReadableSpan) -> bool:
+        """An end that could not be encoded, and that the announcer will not try again."""
+        context = span.context
+        will_be_tried = context is not None and context.span_id in self._starts
+        return span.end_time is not None and EXECUTION_ID in given(span) and not will_be_tried
 
     def _put_off(self, span: ReadableSpan) -> None:
         if span.context is not None:
@@ -147,7 +174,9 @@ class SpooledSpanExporter:
                 self._announce_old()
                 if time.monotonic() >= settle_at:
                     settle_at = time.monotonic() + _SETTLE_EVERY_SECONDS
-                    self.unsettled.settle(self.spool.delivered)
+                    delivered = self.spool.delivered
+                    self.unsettled.settle(delivered)
+                    self.account.settle(delivered)
             except BaseException as error:  # noqa: BLE001 - the announcer must outlive whatever an encoder throws
                 failsafe.caught("spooled.announce", error)
 

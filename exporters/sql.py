@@ -87,10 +87,12 @@ class ExecutionRecordExporter(SpanExporter):
                 origin.append(index)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 rejected.append((index, f"undecodable: {error}"))
+        lost = len(rejected)
         if rows:
             result = self._writer().write(rows)
             rejected += [(origin[index], reason) for index, reason in result.rejected]
-        return Delivered(rejected=tuple(rejected))
+            lost += sum(_is_end(rows[index]) for index in result.lost)
+        return Delivered(rejected=tuple(rejected), lost=lost)
 
     def shutdown(self) -> None:
         """Nothing is held back here; the store belongs to whoever opened it, so one that was opened here is closed."""
@@ -118,6 +120,10 @@ class ExecutionRecordExporter(SpanExporter):
             if self._store is None:
                 self._store = self._opened = open_store(url)
             return self._store
+
+
+def _is_end(row: Row) -> bool:
+    return isinstance(row, ExecutionRecord) and row.status.is_final
 
 
 def decode_frame(frame: bytes) -> Row:

@@ -60,6 +60,10 @@ class RecordReader(Protocol):
         """The store's kind, place, size and bounds."""
         ...
 
+    def table_sizes(self) -> dict[str, int] | None:
+        """Bytes by table, its indexes included; None where the database cannot tell. It may take seconds."""
+        ...
+
 
 class Maintenance(Protocol):
     """Keeps the store healthy."""

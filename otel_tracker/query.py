@@ -114,6 +114,8 @@ class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that the store already knew, or knew better."""
     rejected: tuple[tuple[int, str], ...] = ()
     """Index in the batch, and why: the row was stored sanitised where possible, and belongs into the dead letters."""
+    lost: tuple[int, ...] = ()
+    """Of these, the indexes of those that were not stored, not even sanitised."""
 
 
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True):

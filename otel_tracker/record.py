@@ -137,3 +137,5 @@ class StorageInfo(msgspec.Struct, frozen=True, kw_only=True):
     newest_record: int | None
     health: str
     """`healthy`, or why not."""
+    free_bytes: int | None = None
+    """What the disk of an SQLite file has left; None for a server."""

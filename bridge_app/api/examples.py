@@ -6,8 +6,10 @@ from typing import Final
 
 import msgspec
 
+from bridge_app.accounting import Accounting
 from bridge_app.api import shapes
 from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
+from bridge_app.store_watch import Cleanup, Seen
 from otel_tracker.query import PruneResult
 from otel_tracker.record import ExecutionRecord, SpanRecord, Status, StorageInfo
 from otel_tracker.stats import (
@@ -143,6 +145,8 @@ SPANS: Final = shapes.SpanList(
         )
     ]
 )
+_ACCOUNTING: Final = Accounting(started=1002, stored=1000, spooled=0, in_flight=1, dropped={"spool_full": 1})
+CLEANUP: Final = PruneResult(deleted=120, freed_bytes=524_288)
 STORAGE: Final = storage_state(
     StorageInfo(
         type="sqlite",
@@ -152,10 +156,16 @@ STORAGE: Final = storage_state(
         oldest_record=_START - 86_400 * _SECOND,
         newest_record=_START,
         health="healthy",
+        free_bytes=40_000_000_000,
     ),
     _SPOOL,
+    seen=Seen(
+        tables={"executions": 786_432, "execution_payloads": 262_144},
+        growth_per_day=524_288,
+        last_cleanup=Cleanup(time=_START, deleted=CLEANUP.deleted, freed_bytes=CLEANUP.freed_bytes),
+    ),
+    accounting=_ACCOUNTING,
 )
-CLEANUP: Final = PruneResult(deleted=120, freed_bytes=524_288)
 PLUGIN: Final = shapes.Plugin(
     name="my_plugin",
     path="/srv/bridge/plugins/my_plugin.py",
@@ -167,5 +177,7 @@ PLUGIN: Final = shapes.Plugin(
     note="",
 )
 PLUGINS: Final = shapes.PluginList(plugins=[PLUGIN])
-HEALTH: Final = shapes.Health(status="ok", version="0.1.0", webhooks="ok", storage="ok", spool=STORAGE.spool)
+HEALTH: Final = shapes.Health(
+    status="ok", version="0.1.0", webhooks="ok", storage="ok", spool=STORAGE.spool, accounting=_ACCOUNTING
+)
 LIVENESS: Final = shapes.Liveness()

@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
+from bridge_app.accounting import Ledger
 from bridge_app.api import examples, shapes
 from bridge_app.api.export import Export, ExportFormat
 from bridge_app.api.export.response import export_response
@@ -180,9 +181,12 @@ class ExecutionsController(Controller):
         responses=answers(shapes.StorageState, "Its state", example=examples.STORAGE, errors=(404, 422, 503)),
     )
     def get_storage_info(self, state: State) -> Response[bytes]:
-        """Kind, place, size and bounds of the store, and what is on its way to it."""
+        """Kind, place, size, bounds and growth of the store, what is on its way to it, and what was dropped."""
         kept = history(state)
-        return json_response(storage_state(kept.store.info(), kept.spool_json()))
+        ledger: Ledger = state["ledger"]
+        return json_response(
+            storage_state(kept.store.info(), kept.spool_json(), seen=kept.watch.seen, accounting=ledger.read())
+        )
 
     @delete(
         "/cleanup",

@@ -13,11 +13,14 @@ import msgspec
 from msgspec.structs import asdict
 
 from bridge_app.api import shapes
+from bridge_app.growth import days_until_full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from bridge_app.accounting import Accounting
     from bridge_app.plugins.registry import PluginInfo
+    from bridge_app.store_watch import Seen
     from otel_tracker.record import ExecutionRecord, SpanRecord, StorageInfo
     from otel_tracker.stats import ExecutionStats
 
@@ -104,9 +107,20 @@ def storage_json(info: StorageInfo) -> dict[str, Any]:
     }
 
 
-def storage_state(info: StorageInfo, spool: Mapping[str, Any]) -> shapes.StorageState:
-    """The store and its spool."""
-    return shapes.StorageState(spool=msgspec.convert(spool, shapes.Spool), **storage_json(info))
+def storage_state(
+    info: StorageInfo, spool: Mapping[str, Any], *, seen: Seen, accounting: Accounting | None
+) -> shapes.StorageState:
+    """The store, what was seen of it over time, its spool, and where the executions are."""
+    cleanup = seen.last_cleanup
+    return shapes.StorageState(
+        **storage_json(info),
+        spool=msgspec.convert(spool, shapes.Spool),
+        tables=seen.tables,
+        growth_per_day=seen.growth_per_day,
+        days_until_full=days_until_full(info.free_bytes, seen.growth_per_day),
+        last_cleanup=shapes.Cleanup(**(asdict(cleanup) | {"time": rfc3339(cleanup.time)})) if cleanup else None,
+        accounting=accounting,
+    )
 
 
 def plugin(info: PluginInfo) -> shapes.Plugin:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from bridge_app.accounting import Accounting
 from otel_tracker.record import Status
 from otel_tracker.stats import ExecutionStats
 
@@ -137,7 +138,7 @@ class Spool(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     oldest_age_seconds: float
     dropped: dict[str, int]
-    """Records lost, by reason."""
+    """Frames lost, by reason; `accounting.dropped` counts executions."""
     corrupt_frames: int
     rejected: int
     """Rows that the store refused as they were: stored sanitised, kept raw."""
@@ -156,17 +157,38 @@ class StorageInfo(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     """Bytes on disk, write-ahead log included."""
     total_records: int
-    """May be some seconds old."""
     oldest_record: Time | None
     newest_record: Time | None
     health: str
     """healthy, or why not."""
+    free_bytes: int | None = None
+    """What the disk of an SQLite file has left; null for a server."""
+
+
+class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the retention."""
+
+    time: Time
+    """When it began."""
+    deleted: int
+    """Executions."""
+    freed_bytes: int
 
 
 class StorageState(StorageInfo, frozen=True, kw_only=True):
     """The store, and what is on its way to it."""
 
     spool: Spool
+    tables: dict[str, int] | None = None
+    """Bytes by table, its indexes included, at most an hour old; null until it was looked up, and where an SQLite was
+    built without dbstat."""
+    growth_per_day: int | None = None
+    """Bytes, over the last day as far as this process has seen it; null in its first hour."""
+    days_until_full: float | None = None
+    """How long the disk of an SQLite file lasts at that growth; null for a server, and where nothing grows."""
+    last_cleanup: Cleanup | None = None
+    """The last run of the retention in this process; null before."""
+    accounting: Accounting | None = None
 
 
 class Plugin(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,12 +219,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the bridge. Open to everybody: where `auth.token` is set it tells no reasons, which name paths."""
 
     status: Literal["ok", "degraded", "stopping"]
-    """degraded: webhooks are served, the store is away."""
+    """degraded: webhooks are served, but the store is away, or an execution was dropped in the last five minutes."""
     version: str
     webhooks: Literal["ok", "stopping"]
     storage: str
     """ok, disabled (tracking is off), or why the store is away: `unavailable` where no reasons are told."""
     spool: Spool | None = None
+    """null where tracking is off."""
+    accounting: Accounting | None = None
     """null where tracking is off."""
     interrupted_at_start: int = 0
     """Executions that dead processes had left running and this one ended."""

@@ -9,6 +9,7 @@ from litestar import Response, route
 from litestar.datastructures import State
 from litestar.params import PathParameter
 
+from bridge_app.accounting import Ledger
 from bridge_app.api import examples, shapes
 from bridge_app.api.executions import READ, json_response
 from bridge_app.api.openapi import answers
@@ -60,12 +61,15 @@ async def health(state: State) -> Response[bytes]:
     """200 while webhooks are served, 503 while stopping; the history's own state is inside."""
     stopping = state["bridge"].is_stopping
     kept: History | None = state["history"]
+    ledger: Ledger | None = state["ledger"]
+    is_well = (kept is None or kept.is_open) and not (ledger and ledger.is_losing)
     body = shapes.Health(
-        status="stopping" if stopping else "ok" if kept is None or kept.is_open else "degraded",
+        status="stopping" if stopping else "ok" if is_well else "degraded",
         version=VERSION,
         webhooks="stopping" if stopping else "ok",
         storage="disabled" if kept is None else "ok" if kept.is_open else _reason(state, kept.why_closed),
         spool=_spool(state, kept) if kept else None,
+        accounting=ledger.read() if ledger else None,
         interrupted_at_start=kept.interrupted if kept else 0,
     )
     return json_response(body, status_code=503 if stopping else 200)

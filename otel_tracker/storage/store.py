@@ -77,6 +77,10 @@ class SqlStore:
         """The store's kind, place, size and bounds."""
         return self._reader.info()
 
+    def table_sizes(self) -> dict[str, int] | None:
+        """Bytes by table, its indexes included; None where the database cannot tell. It may take seconds."""
+        return self._reader.table_sizes()
+
     def ping(self) -> None:
         """Return when the store can be read and written: both are tried."""
         with self._database.write():
@@ -86,9 +90,7 @@ class SqlStore:
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before that nanosecond; give the space back."""
-        result = self._retention.prune(started_before=started_before, dry_run=dry_run)
-        self._reader.forget_total()
-        return result
+        return self._retention.prune(started_before=started_before, dry_run=dry_run)
 
     def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
         """Compare the statistics with a recount of the records; with `repair`, put right what differs."""

@@ -8,7 +8,7 @@ repaired, stored and named; the rest is not touched.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
 _LOOKUP_ROWS: Final = 500
 _RowT = TypeVar("_RowT", ExecutionRecord, SpanRecord)
-_Rejected = list[tuple[int, str]]
+
+
+class _Rejection(NamedTuple):
+    place: int
+    reason: str
+    is_lost: bool
+
+
+_Rejected = list[_Rejection]
 
 _Known = dict[str, Counted]
 
@@ -65,8 +73,12 @@ class Writer:
             store_executions = partial(self._store_executions, width=self._rollups.begin(connection))
             stored = self._halving(connection, best, store_executions, rejected)
             stored += self._halving(connection, children, self._store_spans, rejected)
+        rejected.sort()
         return WriteResult(
-            stored=stored, unchanged=len(rows) - stored - len(rejected), rejected=tuple(sorted(rejected))
+            stored=stored,
+            unchanged=len(rows) - stored - len(rejected),
+            rejected=tuple((one.place, one.reason) for one in rejected),
+            lost=tuple(one.place for one in rejected if one.is_lost),
         )
 
     def _halving(
@@ -87,7 +99,9 @@ class Writer:
             reason = _reason(error)
         if len(entries) == 1:
             index, row = entries[0]
-            rejected.append((index, self._store_repaired(connection, row, store, reason)))
+            failure = self._store_repaired(connection, row, store)
+            told = f"not stored, even repaired: {failure}" if failure else "stored repaired"
+            rejected.append(_Rejection(index, f"{reason}; {told}", bool(failure)))
             return 0
         middle = len(entries) // 2
         return self._halving(connection, entries[:middle], store, rejected) + self._halving(
@@ -95,16 +109,17 @@ class Writer:
         )
 
     def _store_repaired(
-        self, connection: Connection, row: _RowT, store: Callable[[Connection, Sequence[_RowT]], int], reason: str
+        self, connection: Connection, row: _RowT, store: Callable[[Connection, Sequence[_RowT]], int]
     ) -> str:
+        """Why that was refused too; empty where it was not."""
         try:
             with connection.begin_nested():
                 store(connection, [convert.sanitized(row)])
         except (DBAPIError, TypeError, KeyError, ValueError, OverflowError) as error:
             if isinstance(error, DBAPIError) and not self._dialect.is_data_error(error):
                 raise
-            return f"{reason}; not stored, even repaired: {_reason(error)}"
-        return f"{reason}; stored repaired"
+            return _reason(error)
+        return ""
 
     def _store_executions(self, connection: Connection, records: Sequence[ExecutionRecord], *, width: int) -> int:
         known = self._versions(connection, [record.id for record in records])

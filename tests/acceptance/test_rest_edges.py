@@ -272,6 +272,8 @@ def test_health_says_what_works(bridge: BridgeProcess) -> None:
     health = bridge.client.get("/health").json()
     spool = health.pop("spool")
     assert set(spool) >= {"frames", "bytes", "oldest_age_seconds", "dropped", "delivered"}
+    accounting = health.pop("accounting")
+    assert set(accounting) == {"started", "stored", "spooled", "in_flight", "dropped"}
     assert health.pop("version")
     assert health == {"status": "ok", "webhooks": "ok", "storage": "ok", "interrupted_at_start": 0}
     assert bridge.client.get("/health/ready").status_code == 200

@@ -545,3 +545,23 @@ def test_a_closed_store_says_so(store: ExecutionStore) -> None:
 def test_an_unknown_scheme_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="known are sqlite, postgresql and mysql"):
         open_store("oracle://u:secret@host/db")
+
+
+def test_the_total_is_what_a_count_gives_through_writes_ends_and_deletions(store: ExecutionStore) -> None:
+    """It comes from the rollups; over several days, of running and ended executions, some told twice."""
+    records = [execution(number, start_time=NOON + number * DAY // 3) for number in range(20)]
+    store.write([running(number, start_time=NOON + number * DAY // 3) for number in range(20)])
+    store.write(records[:15])
+    store.write(records[10:15])
+    store.prune(started_before=NOON + 2 * DAY)
+    page = store.page(PageRequest(limit=1, with_total=True))
+    assert (store.info().total_records, page.total) == (14, 14)
+
+
+def test_each_table_has_a_size(store: ExecutionStore) -> None:
+    store.write([execution(number) for number in range(100)])
+    sizes = store.table_sizes()
+    assert sizes
+    ours = {"executions", "execution_payloads", "execution_tags", "spans", "rollups", "rollup_durations", "settings"}
+    assert set(sizes) >= ours
+    assert min(sizes[name] for name in ours) > 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from exporters.account import Settled
 from exporters.spool import Spool
 from exporters.spooled import Frame, SpooledSpanExporter
 from exporters.sql import ExecutionRecordExporter
@@ -73,6 +74,45 @@ def test_an_execution_that_goes_on_is_announced_as_running(bench: Bench) -> None
     assert bench.frames(1) == [b"slow running"]
     execution.end()
     assert bench.frames(2) == [b"slow running", b"slow"]
+
+
+class Fails(Names):
+    """So many times it cannot encode an end."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def encode(self, span: ReadableSpan) -> Frame | None:
+        if span.end_time is not None and self.left:
+            self.left -= 1
+            raise ValueError("planted")
+        return super().encode(span)
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, Settled(0, 1, {})), (2, Settled(0, 0, {"not_encoded": 1}))])
+def test_an_end_that_cannot_be_encoded_is_tried_again_and_then_counted(bench: Bench, times: int, told: Settled) -> None:
+    bench.exporter._encoder = Fails(times)
+    bench.tracker.start("quick").end()
+    assert bench.exporter.account.settle(0) == Settled(0, 0, {})
+    bench.exporter.start()
+    deadline = time.monotonic() + 10
+    while bench.exporter.account.settle(0) != told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert bench.exporter.account.settle(0) == told
+
+
+def test_each_end_is_accounted_for_once_and_no_start_is(bench: Bench) -> None:
+    bench.exporter.start()
+    slow = bench.tracker.start("slow")
+    assert bench.frames(1) == [b"slow running"]
+    bench.tracker.start("quick").end()
+    assert bench.exporter.account.settle(bench.spool.delivered) == Settled(0, 1, {})
+    slow.end()
+    bench.drain()
+    assert bench.exporter.account.settle(bench.spool.delivered) == Settled(2, 0, {})
+    bench.spool.close(timeout_seconds=10)
+    bench.tracker.start("late").end()
+    assert bench.exporter.account.settle(bench.spool.delivered) == Settled(2, 0, {"closed": 1})
 
 
 def test_one_that_has_just_begun_can_be_found(bench: Bench) -> None:

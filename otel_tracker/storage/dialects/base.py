@@ -85,6 +85,14 @@ class Dialect(Protocol):
         """Bytes on disk."""
         ...
 
+    def table_sizes(self, connection: Connection) -> dict[str, int] | None:
+        """Bytes by table, its indexes included; None where the database cannot tell. It may take seconds."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """What the disk of the database has left; None where it cannot be seen from here."""
+        ...
+
     def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
         """Return free space to the disk in slices; bytes returned."""
         ...

@@ -151,14 +151,14 @@ class MySQL(Server):
         """The server's machine, port and folder, and the database: MariaDB has no `server_uuid`."""
         return tuple(connection.execute(text("SELECT @@hostname, @@port, @@datadir, DATABASE()")).one())
 
-    def size_bytes(self, connection: Connection) -> int:
-        """Our tables with their indexes, as the server last estimated them."""
+    def table_sizes(self, connection: Connection) -> dict[str, int]:
+        """As the server last estimated them."""
         statement = text(
-            "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables"
+            "SELECT table_name, COALESCE(data_length + index_length, 0) FROM information_schema.tables"
             " WHERE table_schema = DATABASE() AND table_name IN :names"
         ).bindparams(bindparam("names", expanding=True))
         names = [table.name for table in metadata.sorted_tables]
-        return int(connection.execute(statement, {"names": names}).scalar_one())
+        return {name: int(size) for name, size in connection.execute(statement, {"names": names})}
 
 
 def _insert(table: Table, *, changes: Sequence[str]) -> Batch:

@@ -117,13 +117,13 @@ class PostgreSQL(Server):
         """When the server started, in microseconds, and what it calls the database: the host may have many names."""
         return tuple(connection.execute(text("SELECT pg_postmaster_start_time(), current_database()")).one())
 
-    def size_bytes(self, connection: Connection) -> int:
-        """Our tables with their indexes and TOAST tables; the server keeps these figures."""
+    def table_sizes(self, connection: Connection) -> dict[str, int]:
+        """With their TOAST tables; the server keeps these figures."""
         names = [table.name for table in metadata.sorted_tables]
         statement = text(
-            "SELECT COALESCE(SUM(pg_total_relation_size(to_regclass(n))), 0) FROM unnest(CAST(:names AS text[])) AS n"
+            "SELECT n, COALESCE(pg_total_relation_size(to_regclass(n)), 0) FROM unnest(CAST(:names AS text[])) AS n"
         )
-        return int(connection.execute(statement, {"names": names}).scalar_one())
+        return {name: int(size) for name, size in connection.execute(statement, {"names": names})}
 
 
 def _insert(table: Table, *, key: Sequence[str], then: str) -> Batch:

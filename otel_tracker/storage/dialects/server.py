@@ -73,6 +73,10 @@ class Server:
         """Held by one process at a time while it creates or migrates tables."""
         raise NotImplementedError
 
+    def table_sizes(self, connection: Connection) -> dict[str, int]:
+        """Bytes by table, its indexes included."""
+        raise NotImplementedError
+
     # --- Dialect
 
     def prepare(self) -> None:
@@ -139,6 +143,14 @@ class Server:
     def is_replaced(self) -> bool:
         """Never without an error that tells."""
         return False
+
+    def size_bytes(self, connection: Connection) -> int:
+        """Our tables."""
+        return sum(self.table_sizes(connection).values())
+
+    def free_bytes(self) -> int | None:
+        """Its disk is elsewhere."""
+        return None
 
     def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:  # noqa: ARG002 - the signature is the protocol's
         """Nothing: the server uses the room for the next rows."""

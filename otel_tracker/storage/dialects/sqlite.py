@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
+from otel_tracker.storage.dialects import dbstat
 from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
 from otel_tracker.storage.mutex import ProcessMutex
 
@@ -221,6 +223,14 @@ class SQLite:
     def size_bytes(self, connection: Connection) -> int:  # noqa: ARG002 - the signature is the protocol's
         """The file, its write-ahead log and its shared index."""
         return sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal", "-shm"))
+
+    table_sizes = staticmethod(dbstat.table_sizes)
+
+    def free_bytes(self) -> int | None:
+        """What is left to who is not root."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self._path.parent).free
+        return None
 
     def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
         """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log."""
