@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge_app.plugins.family import kill_family
 from bridge_app.plugins.logs import LogBuffer
 
 if TYPE_CHECKING:
@@ -240,10 +241,7 @@ class WorkerProcess:
         if not self.alive or self._process.returncode is not None:
             return
         self.alive = False
-        strays = _descendants(self.pid)
-        for send in (lambda: os.killpg(self.pid, signal.SIGKILL), *(_killer(pid) for pid in strays)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                send()
+        kill_family(self.pid)
 
     def _on_process_exit(self) -> None:
         self.alive = False
@@ -285,18 +283,3 @@ def _ending(status: int) -> str:
         name = f"signal {-status}"
     hint = " (by the system when memory runs out, or by somebody)" if status == -signal.SIGKILL else ""
     return f"the worker process died of {name}{hint}"
-
-
-def _killer(pid: int) -> Callable[[], None]:
-    return lambda: os.kill(pid, signal.SIGKILL)
-
-
-def _descendants(pid: int) -> list[int]:
-    found, open_pids = [], [pid]
-    while open_pids:
-        for task in Path(f"/proc/{open_pids.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                children = [int(child) for child in task.read_text().split()]
-                found += children
-                open_pids += children
-    return found

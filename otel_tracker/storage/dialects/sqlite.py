@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
-from otel_tracker.storage.dialects import dbstat
+from otel_tracker.storage.dialects import dbstat, vacuum
 from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
 from otel_tracker.storage.mutex import ProcessMutex
 
@@ -42,7 +42,6 @@ _WRITER_PRAGMAS: Final = (
     "journal_size_limit=67108864",
 )
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
-_VACUUM_SLICE_PAGES: Final = 512
 _SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
 _DATA_ERRORS: Final = (
     sqlite3.IntegrityError,
@@ -237,12 +236,12 @@ class SQLite:
         freed = 0
         while True:
             started = time.monotonic()
-            slice_bytes = self._maintain(engine, _vacuum_slice)
+            slice_bytes = self._maintain(engine, vacuum.give_back_slice)
             if slice_bytes <= 0:
                 break
             freed += slice_bytes
             pause(time.monotonic() - started)
-        self._maintain(engine, _truncate_log)
+        self._maintain(engine, vacuum.truncate_log)
         return freed
 
     def _maintain(self, engine: Engine, act: Callable[[sqlite3.Connection], int]) -> int:
@@ -270,9 +269,8 @@ def _for_many(statement: sqlite_dialect.Insert) -> Batch:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(
-        "BEGIN"
-    )  # takes no lock before it has to: a look at the revision is not in anybody's way
+    # Takes no lock before it has to: a look at the revision is not in anybody's way.
+    connection.exec_driver_sql("BEGIN")
 
 
 def _begin_immediate(connection: Connection) -> None:
@@ -282,20 +280,6 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _mark_as_ours(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA application_id={_APPLICATION_ID}")
-
-
-def _vacuum_slice(connection: sqlite3.Connection) -> int:
-    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-    (before,) = connection.execute("PRAGMA page_count").fetchone()
-    # Every step of the statement frees one page, and `execute` takes a single step: a script runs to its end.
-    connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_SLICE_PAGES})")
-    (after,) = connection.execute("PRAGMA page_count").fetchone()
-    return int((before - after) * page_size)
-
-
-def _truncate_log(connection: sqlite3.Connection) -> int:
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return 0
 
 
 def _size(path: str) -> int:
