@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import signal
@@ -263,16 +264,17 @@ def test_a_figure_that_was_changed_is_found_and_put_right(store: SqlStore) -> No
 
 def test_a_repair_beside_a_process_that_writes_loses_nothing(store: SqlStore, store_url: str) -> None:
     command = [sys.executable, "-c", _WRITER, store_url, "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+    repaired = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer, contextlib.ExitStack() as stack:
+        stack.callback(writer.kill)
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
-        repaired = 0
         for damage in range(5):
             time.sleep(0.1)
             with store._database.write() as connection:
+                store.rollups.begin(connection)  # as every writer does: without it, servers have two of them deadlock
                 connection.execute(update(rollups).where(rollups.c.pruned == 0).values(total=rollups.c.total + damage))
             repaired += store.verify_rollups(repair=True).repaired_buckets
-        writer.kill()
     assert repaired > 5
     assert store.verify_rollups().differences == ()
 
