@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("exporters.drain")
 _BATCH_FRAMES: Final = 2048
 _BATCH_BYTES: Final = 4 << 20
-_LOOK_EVERY_SECONDS: Final = 0.1
-"""How long frames gather between two looks: a start and its end then cost one row."""
+_LOOK_SECONDS: Final = (0.1, 0.35)
+"""How long frames gather between two looks, at least and at most: a start and its end then cost one row.
+
+Few frames are looked for soon. The more work there is, the longer they gather: a batch of 300 costs two fifths less
+a record than three of 100, on processors that the webhooks want too. A page shows within 0.5 s what ended.
+"""
+_SHARE_OF_TIME: Final = 0.05
+"""Between two looks it rests so long that it works for this share of the time, within the bounds above."""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +101,11 @@ class Drain:
     def _run(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
-            pause = _LOOK_EVERY_SECONDS
+            begun = time.monotonic()
             try:
                 self.once()
                 attempt = 0
+                pause = pause_seconds(worked_seconds=time.monotonic() - begun)
             except BaseException as error:  # noqa: BLE001 - a destination may raise anything; the frames are kept
                 attempt += 1
                 pause = delay_seconds(attempt, base=0.1, cap=2.0, jitter=random.random())  # noqa: S311 - spreads retries
@@ -109,6 +116,12 @@ class Drain:
         self.last_error = f"{type(error).__name__}: {error}"
         with contextlib.suppress(BaseException):  # who listens must not end the drain
             self._on_change()
+
+
+def pause_seconds(*, worked_seconds: float) -> float:
+    """How long to let frames gather after a look that took so long."""
+    shortest, longest = _LOOK_SECONDS
+    return min(max(worked_seconds / _SHARE_OF_TIME, shortest), longest)
 
 
 def drain_batch(

@@ -22,7 +22,7 @@ import msgspec
 
 from exporters.drain import Drain, drain_batch
 from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
-from exporters.spool_directory import orphans
+from exporters.orphans import orphans
 from exporters.spool_reader import SpoolReader
 from exporters.sql import ExecutionRecordExporter
 from otel_tracker.errors import StorageError

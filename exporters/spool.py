@@ -21,9 +21,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from exporters.orphans import orphans
 from exporters.rare_log import RareLog
 from exporters.segments import sync_directory
-from exporters.spool_directory import DIRECTORY_MODE, Depth, SpoolDirectory, make_directory, orphans
+from exporters.spool_directory import DIRECTORY_MODE, Depth, SpoolDirectory, make_directory
 from exporters.spool_queue import SpoolQueue
 from exporters.spool_reader import SpoolReader
 from exporters.spool_writer import SpoolWriter
@@ -120,7 +121,7 @@ class Spool:
 
     def on_progress(self, callback: Callable[[int], None]) -> None:
         """Have `callback(synced)` called by the writer thread after each group commit; it must be quick."""
-        self._queue.on_progress(callback)
+        self._queue.listeners.add(callback)
 
     def wait(self, seq: int, *, timeout_seconds: float, synced: bool = True) -> bool:
         """Block until frame `seq` is synced (or only written); False after the timeout, or once it never will be."""

@@ -263,28 +263,6 @@ def make_directory(path: Path) -> None:
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
-def orphans(root: Path, *, limit: int = 64) -> list[SpoolDirectory]:
-    """Own spools below `root` whose process is dead; of several who try, one gets it. See `SpoolDirectory`.
-
-    The first `limit` by name: each takes two descriptors, and a bridge that kept crashing leaves thousands.
-    """
-    adopted: list[SpoolDirectory] = []
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if len(adopted) >= limit:
-            break
-        if not path.is_dir() or path.is_symlink():
-            continue
-        if not (path / "lock").exists() and not any(path.glob("*.seg")):
-            continue  # an owner is just making it, or only evidence in dead/ is left, which is for people
-        try:
-            directory = SpoolDirectory.acquire(path)
-        except OSError:  # it went away, or is not ours to read: the next look decides again
-            continue
-        if directory is not None:
-            adopted.append(directory)
-    return adopted
-
-
 def _last_sign_of_life(path: Path) -> int:
     """Not the cursor's: who adopts a directory moves it too."""
     signs = [path / "lock", *(segment.path for segment in list_segments(path))]

@@ -12,8 +12,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from exporters.delivery_marks import DeliveryMarks
+from exporters.listeners import Listeners
 from exporters.loans import Loan
-from exporters.segments import HEADER_BYTES, MAX_FRAME_BYTES
+from exporters.room import Room
+from exporters.segments import HEADER_BYTES
 from exporters.shift import Shift
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from exporters.spool_directory import SpoolDirectory
     from exporters.stand_in import StandIn
 
-MAX_QUEUED_BYTES: Final = 64 << 20
 _LOAN_SECONDS: Final = 1.0
 
 
@@ -36,6 +37,7 @@ class SpoolQueue:
 
     def __init__(self, directory: SpoolDirectory, *, capacity: int, stand_in: StandIn, log: RareLog) -> None:
         self.log = log
+        self.listeners = Listeners(log)
         self.sequence = 0
         """The number of the last frame accepted."""
         self.settled = 0
@@ -46,7 +48,7 @@ class SpoolQueue:
         self.give_up_at = float("inf")
         """When a closing writer stops trying, by the monotonic clock."""
         self._directory = directory
-        self._capacity = capacity
+        self._room = Room(directory, capacity=capacity)
         self._stand_in = stand_in
         self._lock = threading.RLock()  # re-entrant: a collected object's __del__ may append inside an append
         self._progressed = threading.Condition(self._lock)
@@ -57,10 +59,7 @@ class SpoolQueue:
         self._gave_up = False
         self._queue: list[bytes] = []
         self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
-        self._queued_bytes = 0
         self._written = 0
-        self._dropped: dict[str, int] = {}
-        self._callbacks: list[Callable[[int], None]] = []
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
 
     # --- any thread
@@ -69,15 +68,13 @@ class SpoolQueue:
         """See `Spool.append`."""
         size = len(frame) + HEADER_BYTES
         with self._lock:
-            if not self._has_room(size):
-                self._directory.refresh()  # the drain may have made room meanwhile
-                if not self._has_room(size):
-                    reason = self._refusal(size)
-                    self._drop(1, reason)
-                    if on_refusal is not None:
-                        on_refusal(reason)
-                    return None
-            self._queued_bytes += size
+            reason = self._closed_reason or self._room.refusal(size, trouble=self.trouble)
+            if reason is not None:
+                self._room.drop(1, reason)
+                if on_refusal is not None:
+                    on_refusal(reason)
+                return None
+            self._room.queued_bytes += size
             self._queue.append(frame)
             self.sequence += 1
             self._shift.start_work()
@@ -90,11 +87,6 @@ class SpoolQueue:
         if loan is not None and loan.wrote():
             return max(self._written, self.settled + len(loan.frames))
         return self._written
-
-    def on_progress(self, callback: Callable[[int], None]) -> None:
-        """Have `callback(settled)` called by whoever settles."""
-        with self._lock:
-            self._callbacks.append(callback)
 
     def wait(self, seq: int, *, timeout_seconds: float, synced: bool, is_manned: Callable[[], bool]) -> bool:
         """Block until frame `seq` got so far; False after the timeout, or when nobody `is_manned` to do it any more."""
@@ -110,13 +102,13 @@ class SpoolQueue:
     def dropped(self) -> dict[str, int]:
         """Frames lost, by reason."""
         with self._lock:
-            return dict(self._dropped)
+            return dict(self._room.dropped)
 
     @property
     def unsettled(self) -> tuple[int, int]:
         """Frames and bytes that are not settled, nor given up."""
         with self._lock:
-            return (0, 0) if self._gave_up else (self.sequence - self.settled, self._queued_bytes)
+            return (0, 0) if self._gave_up else (self.sequence - self.settled, self._room.queued_bytes)
 
     def delivered(self, cursor: Cursor) -> int:
         """See `DeliveryMarks.delivered`."""
@@ -157,7 +149,7 @@ class SpoolQueue:
         with self._lock:
             if not self._shift.is_free or not self._queue:
                 return None
-            size = self._queued_bytes
+            size = self._room.queued_bytes
             is_usual = size <= max_bytes and not self._stand_in.has_written and self._closed_reason is None
             place = place_for(size) if is_usual and not self._returned else None
             if place is None:
@@ -265,7 +257,7 @@ class SpoolQueue:
             settled = self.settled + count
             if segment is not None:
                 self._marks.add(segment, settled)
-            self._queued_bytes -= size
+            self._room.queued_bytes -= size
             self._written = max(self._written, settled)
             self.settled = settled
             self._syncs_all = False
@@ -274,12 +266,8 @@ class SpoolQueue:
                 self._progressed.notify_all()
 
     def tell(self) -> None:
-        """Have the callbacks called. After `settle`, and when whoever settled has let go of the frames."""
-        for callback in self._callbacks:
-            try:
-                callback(self.settled)
-            except BaseException as error:  # noqa: BLE001 - a listener's defect must not stop the writer
-                self.log.note("a progress callback failed", error)
+        """Have the listeners called. After `settle`, and when whoever settled has let go of the frames."""
+        self.listeners.tell(self.settled)
 
     def give_up(self, reason: str) -> None:
         """Count every frame not yet settled as lost; a later owner may still find those that were written."""
@@ -289,7 +277,7 @@ class SpoolQueue:
             self._gave_up = True
             lost = self.sequence - self.settled
             if lost:
-                self._drop(lost, reason)
+                self._room.drop(lost, reason)
             self._closed_reason = self._closed_reason or reason
             self._queue.clear()
             self._progressed.notify_all()
@@ -307,26 +295,6 @@ class SpoolQueue:
             self._progressed.wait_for(condition, seconds)
         finally:
             self._waiters -= 1
-
-    def _has_room(self, size: int) -> bool:
-        queued = self._queued_bytes + size
-        return (
-            queued <= MAX_QUEUED_BYTES
-            and queued + self._directory.unread_bytes <= self._capacity
-            and self._closed_reason is None
-        )
-
-    def _refusal(self, size: int) -> str:
-        if self._closed_reason is not None:
-            return self._closed_reason
-        if size > MAX_FRAME_BYTES or size > self._capacity:
-            return "too_large"
-        if self._queued_bytes + size > MAX_QUEUED_BYTES:
-            return self.trouble or "queue_full"
-        return self.trouble or "spool_full"
-
-    def _drop(self, count: int, reason: str) -> None:
-        self._dropped[reason] = self._dropped.get(reason, 0) + count
 
     def _is_over(self) -> bool:
         return self._gave_up or self._closed_reason == "forked"

@@ -287,7 +287,7 @@ def test_no_fault_on_the_way_of_a_request_reaches_its_answer(
 
 def test_no_fault_of_the_drain_loses_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The drain process does this; here it is a thread of ours, so that its functions can be made to fail."""
-    monkeypatch.setattr(exporters.drain, "_LOOK_EVERY_SECONDS", 0.002)
+    monkeypatch.setattr(exporters.drain, "_LOOK_SECONDS", (0.002, 0.002))
     store = open_store(f"sqlite:///{tmp_path}/executions.db")
     spool = Spool.open(tmp_path / "spool", instance_id="one")
     exporter = SpooledSpanExporter(ExecutionRecordExporter(), spool)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.drain import Delivered, Drain
+from exporters.drain import Delivered, Drain, pause_seconds
 from exporters.spool import Spool
 
 if TYPE_CHECKING:
@@ -110,3 +110,8 @@ def test_a_torn_frame_waits_for_its_rest_while_its_owner_lives(bench: Bench) -> 
     segment.write_bytes(whole)
     assert bench.drain.once() == 1
     assert (bench.destination.got, bench.drain.reader.cursor.corrupt) == ([b"a", b"b"], 0)
+
+
+@pytest.mark.parametrize(("worked", "pause"), [(0.0, 0.1), (0.004, 0.1), (0.01, 0.2), (0.04, 0.35), (9.0, 0.35)])
+def test_the_more_there_was_to_do_the_longer_frames_gather(worked: float, pause: float) -> None:
+    assert pause_seconds(worked_seconds=worked) == pytest.approx(pause)
