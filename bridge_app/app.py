@@ -17,6 +17,7 @@ from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
+from bridge_app.api.scans import Scans
 from bridge_app.auth import guard
 from bridge_app.daemons import Daemon
 from bridge_app.history import History, RetentionDays
@@ -92,6 +93,7 @@ class Application:
                     "history": self.history,
                     "ledger": self.ledger,
                     "metrics": self.metrics,
+                    "scans": Scans(self.config.server.max_scans),
                     "is_guarded": bool(self.config.auth.token),
                 }
             ),

@@ -78,6 +78,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     body_timeout_seconds: Seconds = 30
     keep_alive_seconds: Seconds = 75
     max_connections: Count = 1000
+    max_scans: Count = 4
     shutdown_grace_seconds: GraceSeconds = 10
 
 

@@ -14,6 +14,7 @@ EdgeError
 │   └── HistoryDisabledError     there is no history, because tracking is off
 ├── PayloadTooLargeError         more bytes than the limit
 └── UnavailableError             it would work later; says when to come back
+    └── TooManyRequestsError     others are being served first
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ class UnavailableError(EdgeError):
     def __init__(self, detail: str, *, retry_after_seconds: int = 5) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyRequestsError(UnavailableError):
+    """It is served once others are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,7 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
     NotInstalledError: _BY_STATUS[501],
     PayloadTooLargeError: _BY_STATUS[413],
     UnavailableError: _BY_STATUS[503],
+    TooManyRequestsError: _BY_STATUS[429],
     CursorError: _BY_STATUS[422],
     PeriodTooLongError: _BY_STATUS[422],
     StorageUnavailableError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),

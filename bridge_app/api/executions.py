@@ -21,6 +21,7 @@ from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
 from bridge_app.api.periods import series_request, stats_request
 from bridge_app.api.rendering import encode_json, execution, needs_payloads, plugin_stats, span, storage_state
+from bridge_app.api.scans import Scans
 from bridge_app.history import History
 from bridge_app.problem_handlers import AnyRequest
 from bridge_app.problems import FieldError, HistoryDisabledError, NotFoundError
@@ -45,6 +46,13 @@ def history(state: State) -> History:
     return found
 
 
+def scans(state: State) -> Scans:
+    """The application's turns at exports and searches."""
+    found = state["scans"]
+    assert isinstance(found, Scans)  # noqa: S101 - narrows a type; cannot be false
+    return found
+
+
 def json_response(value: object, *, status_code: int = 200) -> Response[bytes]:
     """A JSON answer, encoded once."""
     return Response(encode_json(value), media_type=JSON, status_code=status_code)
@@ -63,7 +71,7 @@ class ExecutionsController(Controller):
         http_method=READ,
         sync_to_thread=True,
         summary="The history, newest first",
-        responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 503)),
+        responses=answers(shapes.ExecutionPage, "A page", example=examples.PAGE, errors=(404, 422, 429, 503)),
     )
     def list_executions(
         self,
@@ -92,14 +100,17 @@ class ExecutionsController(Controller):
             cursor=cursor or "",
             with_payloads=needs_payloads(names),
         )
-        return page_response(history(state).store, request, names)
+        store = history(state).store
+        if chosen.text:
+            return scans(state).during(lambda: page_response(store, request, names))
+        return page_response(store, request, names)
 
     @route(
         "/export",
         http_method=READ,
         sync_to_thread=True,
         summary="The history as a file",
-        responses=answers(str, "The file", media_type="text/csv", errors=(404, 422, 501, 503)),
+        responses=answers(str, "The file", media_type="text/csv", errors=(404, 422, 429, 501, 503)),
     )
     def export_executions(
         self,
@@ -122,7 +133,8 @@ class ExecutionsController(Controller):
             as_gzip=known_value("compress", compress, ("gzip",)) == "gzip",
         )
         encodings = request.headers.get("accept-encoding", "")
-        return export_response(history(state).store, made, accept_encoding=encodings, now=time.time_ns())
+        store = history(state).store
+        return scans(state).during(lambda: export_response(store, made, accept_encoding=encodings, now=time.time_ns()))
 
     @route(
         "/stats",

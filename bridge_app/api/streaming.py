@@ -10,7 +10,7 @@ Litestar's own `Stream` reads a ValueError of the iterator as its regular end, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CancelScope, create_task_group
@@ -22,7 +22,7 @@ from otel_tracker.errors import StorageError
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request
-    from litestar.types import Receive, Send
+    from litestar.types import Receive, Scope, Send
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -33,20 +33,39 @@ class ByteStream(Response[Any]):
     def __init__(self, chunks: Iterator[bytes], *, media_type: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content=b"", headers={"content-type": media_type, **(headers or {})})
         self._chunks = chunks
+        self._on_end: Callable[[], object] = _nothing
+
+    def on_end(self, act: Callable[[], object]) -> None:
+        """Have `act` called, once, when the last of the body is made, or the answer is broken off or given up."""
+        self._on_end = act
 
     def to_asgi_response(self, app: Litestar | None, request: Request[Any, Any, Any], **_: Any) -> ASGIResponse:
         """Called by Litestar."""
         del app
         is_head = request.method == "HEAD"
-        return _ChunkedResponse(self._chunks, headers=dict(self.headers), is_head_response=is_head)
+        return _ChunkedResponse(self._chunks, self._on_end, headers=dict(self.headers), is_head_response=is_head)
 
 
 class _ChunkedResponse(ASGIResponse):
     _should_set_content_length = False
 
-    def __init__(self, chunks: Iterator[bytes], *, headers: dict[str, str], is_head_response: bool) -> None:
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        on_end: Callable[[], object],
+        *,
+        headers: dict[str, str],
+        is_head_response: bool,
+    ) -> None:
         super().__init__(headers=headers, is_head_response=is_head_response)
         self._chunks = chunks
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
 
     async def send_body(self, send: Send, receive: Receive) -> None:
         async with create_task_group() as group:
@@ -65,7 +84,16 @@ class _ChunkedResponse(ASGIResponse):
         except Exception:
             _logger.exception("an answer was broken off")
         else:
+            self._end()  # before the client knows that it has all
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, _nothing
+        on_end()
+
+
+def _nothing() -> None:
+    """Nobody waits for the end."""
 
 
 async def _cancel_when_gone(scope: CancelScope, receive: Receive) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COMMAND = str(Path(sys.executable).with_name("webhook-bridge"))
-EXPORT = "/api/v1/executions/export"
+LIST = "/api/v1/executions"
+EXPORT = f"{LIST}/export"
 PLAIN = {"Accept-Encoding": "identity"}
 FILTERS: list[dict[str, Any]] = [
     {},
@@ -56,12 +57,17 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BridgeProcess]:
     process.close()
 
 
+def seed_big(folder: Path) -> None:
+    """A store with 60 MB of records: far more than sockets hold."""
+    noise = random.Random(8)  # noqa: S311 - that no compression makes small
+    seed(folder, [row(number, input=json.dumps(noise.randbytes(10_000).hex())) for number in range(3_000)])
+
+
 @pytest.fixture
 def big(tmp_path: Path) -> Iterator[BridgeProcess]:
-    """A bridge with 60 MB of records: far more than sockets hold."""
-    noise = random.Random(8)  # noqa: S311 - that no compression makes small
-    seed(tmp_path, [row(number, input=json.dumps(noise.randbytes(10_000).hex())) for number in range(3_000)])
-    process = bridge_over(tmp_path)
+    """A bridge with 60 MB of records, that takes one export at a time."""
+    seed_big(tmp_path)
+    process = bridge_over(tmp_path, BRIDGE__SERVER__MAX_SCANS="1")
     yield process.start()
     process.close()
 
@@ -260,6 +266,23 @@ def test_for_a_client_that_is_gone_nothing_more_is_read(big: BridgeProcess) -> N
     assert until(lambda: grown_in_half_a_second(bytes_read) < 100_000)
     assert bytes_read() - before < 30_000_000
     assert "broken off" not in big.log
+
+
+def test_only_so_many_exports_and_searches_go_on_at_a_time(big: BridgeProcess) -> None:
+    for _ in range(3):  # whatever ends early gives its turn back
+        assert big.client.head(EXPORT).status_code == 200
+        assert big.client.get(EXPORT, params={"fields": "id", "plugin": "nobody"}).status_code == 200
+        assert big.client.get(LIST, params={"q": "nothing has this"}).status_code == 200
+        assert big.client.get(LIST, params={"q": "x", "cursor": "wrong"}).status_code == 422
+    with big.client.stream("GET", EXPORT, params={"format": "jsonl"}, headers=PLAIN) as answer:
+        sent = answer.iter_raw()
+        next(sent)  # kept: without it httpx would hang up
+        for refused in (big.client.get(EXPORT), big.client.get(LIST, params={"q": "x"})):
+            assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
+            assert int(refused.headers["retry-after"]) > 0
+            assert "server.max_scans" in refused.json()["detail"]
+        assert big.client.get(LIST, params={"limit": 1}).status_code == 200
+    assert until(lambda: big.client.head(EXPORT).status_code == 200)
 
 
 class WithoutPyarrow(BridgeProcess):
