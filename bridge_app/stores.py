@@ -7,9 +7,12 @@ the drain process can be handed them.
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge_app.config_sections import SqliteConfig
+from otel_tracker.errors import StorageNotMigratedError, StorageUnavailableError
 from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
@@ -38,6 +41,33 @@ def store_arguments(config: Config) -> dict[str, str | float | bool]:
 def open_configured_store(config: Config) -> SqlStore:
     """Open it. Raises `StorageError`."""
     return open_store(**store_arguments(config))  # type: ignore[arg-type]  # its own arguments, by name
+
+
+def state_of_configured_store(config: Config) -> str:
+    """Reach it as the bridge would when it starts, but make and change nothing; a line that says what is there.
+
+    Raises `StorageError` where the bridge could not use it.
+    """
+    if isinstance(config.storage.selected, SqliteConfig):
+        path = Path(config.storage.sqlite.database_path)
+        if not path.exists():
+            return _state_of_missing(path)
+    arguments = {**store_arguments(config), "auto_migrate": False}
+    try:
+        with contextlib.closing(open_store(**arguments)) as store:  # type: ignore[arg-type]  # its own arguments, by name
+            store.ping()
+            return f"{store.info().location} answers and has this version's tables"
+    except StorageNotMigratedError as error:
+        if not config.storage.auto_migrate:
+            raise
+        return f"{str(error).partition(',')[0]}: the bridge sees to that when it starts"
+
+
+def _state_of_missing(path: Path) -> str:
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageUnavailableError(f"cannot make {path}: {folder} cannot be written")
+    return f"{path} is not there yet: the bridge makes it when it starts"
 
 
 def migrate_configured_store(config: Config) -> str:

@@ -1,7 +1,8 @@
 """Drain: a thread that moves a spool into a destination, until the destination has it all.
 
 In: a `SpoolReader` and a `Destination`. Out: frames delivered in order, each at least once; what the destination will
-never take is buried in dead/. While the destination is away the frames stay in the spool, and it tries again.
+never take is buried in dead/. While the destination is away the frames stay in the spool, and it tries again. See
+`isolation` for the batch that keeps failing while the destination is there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from exporters.backoff import delay_seconds
+from exporters.isolation import BATCH_BYTES, BATCH_FRAMES, Isolation, Judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from exporters.spool_reader import SpoolReader
 
 logger = logging.getLogger("exporters.drain")
-_BATCH_FRAMES: Final = 2048
-_BATCH_BYTES: Final = 4 << 20
 _LOOK_SECONDS: Final = (0.1, 0.35)
 """How long frames gather between two looks, at least and at most: a start and its end then cost one row.
 
@@ -44,7 +44,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     """Executions whose end is among these, and which the destination has in no form."""
 
 
-class Destination(Protocol):
+class Destination(Judge, Protocol):
     """Where frames go."""
 
     name: str
@@ -65,6 +65,7 @@ class Drain:
         self.last_error = ""
         self._destination = destination
         self._on_change = on_change
+        self._isolation = Isolation(destination)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"drain-{destination.name}", daemon=True)
 
@@ -84,7 +85,7 @@ class Drain:
     def once(self) -> int:
         """Deliver what the spool holds now; says how many frames. Raises what the destination raises."""
         total = 0
-        while frames := drain_batch(self.reader, self._destination, self._count):
+        while frames := drain_some(self.reader, self._destination, self._isolation, self._count):
             total += frames
             self.last_error = ""
             self._on_change()
@@ -107,7 +108,7 @@ class Drain:
                 attempt = 0
                 pause = pause_seconds(worked_seconds=time.monotonic() - begun)
             except BaseException as error:  # noqa: BLE001 - a destination may raise anything; the frames are kept
-                attempt += 1
+                attempt = 1 if self._isolation.is_narrowing else attempt + 1
                 pause = delay_seconds(attempt, base=0.1, cap=2.0, jitter=random.random())  # noqa: S311 - spreads retries
                 self._note(error)
             self._stopping.wait(pause)
@@ -124,11 +125,32 @@ def pause_seconds(*, worked_seconds: float) -> float:
     return min(max(worked_seconds / _SHARE_OF_TIME, shortest), longest)
 
 
+def drain_some(
+    reader: SpoolReader,
+    destination: Destination,
+    isolation: Isolation,
+    on_delivered: Callable[[Delivered], object] = lambda _: None,
+) -> int:
+    """As `drain_batch`, but a frame that is at fault is given up in the end, and its neighbours are delivered."""
+
+    def refuse(frame: bytes, reason: str, lost: int) -> None:
+        on_delivered(Delivered(rejected=((0, reason),), lost=lost))
+        reader.bury(frame, reason=reason)
+
+    return isolation.move(
+        reader, batch=lambda most: drain_batch(reader, destination, on_delivered, max_frames=most), refuse=refuse
+    )
+
+
 def drain_batch(
-    reader: SpoolReader, destination: Destination, on_delivered: Callable[[Delivered], object] = lambda _: None
+    reader: SpoolReader,
+    destination: Destination,
+    on_delivered: Callable[[Delivered], object] = lambda _: None,
+    *,
+    max_frames: int = BATCH_FRAMES,
 ) -> int:
     """Move one batch; says how many frames it had. Raises what the destination raises, and then nothing was moved."""
-    batch = reader.read(max_frames=_BATCH_FRAMES, max_bytes=_BATCH_BYTES)
+    batch = reader.read(max_frames=max_frames, max_bytes=BATCH_BYTES)
     if batch.frames:
         delivered = destination.deliver(batch.frames)
         on_delivered(delivered)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporters.drain import Drain, drain_batch
+from exporters.drain import Drain, drain_some
 from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
+from exporters.isolation import Isolation
 from exporters.orphans import orphans
 from exporters.spool_reader import SpoolReader
 from exporters.sql import ExecutionRecordExporter
@@ -55,6 +56,7 @@ class DrainWorker:
         self._root = Path(settings.spool_root)
         self._drain = Drain(self._exporter, SpoolReader(self._root / settings.instance_id), on_change=self._tell)
         self._adopted = self._rejected = self._corrupt = self._interrupted = 0
+        self._isolations: dict[str, Isolation] = {}
         self._unburied: Counter[str] = Counter()
         self._tried = threading.Event()
         self._stopping = threading.Event()
@@ -82,7 +84,8 @@ class DrainWorker:
                 self._why = ""
                 if time.monotonic() >= adopt_at:
                     adopt_at = time.monotonic() + _ADOPT_SECONDS
-                    if self._adopt(store) == _ADOPT_AT_ONCE:
+                    is_narrowing = any(isolation.is_narrowing for isolation in self._isolations.values())
+                    if self._adopt(store) == _ADOPT_AT_ONCE or is_narrowing:
                         adopt_at, pause = 0.0, 0.05  # there are more
             except StorageError as error:
                 self._why = str(error)
@@ -106,19 +109,27 @@ class DrainWorker:
         found = len(waiting)
         try:
             while waiting and not self._stopping.is_set():
-                self._take_in(waiting[0], store)
-                waiting.pop(0)
+                if self._take_in(waiting[0], store):
+                    waiting.pop(0)
+                else:  # the others need not wait for it
+                    waiting.pop(0).release()
         finally:  # what was not taken in is anybody's again, this process's too
             for orphan in waiting:
                 orphan.release()
         return found
 
-    def _take_in(self, orphan: SpoolDirectory, store: ExecutionStore) -> None:
+    def _take_in(self, orphan: SpoolDirectory, store: ExecutionStore) -> bool:
+        """Whether it is empty now; False where one frame holds it up, which `Isolation` sees to."""
         reader = SpoolReader(orphan.path, is_growing=False)
+        isolation = self._isolations.setdefault(orphan.instance_id, Isolation(self._exporter))
         try:
-            while frames := drain_batch(reader, self._exporter, self._count):
+            while frames := drain_some(reader, self._exporter, isolation, self._count):
                 self._adopted += frames
                 self._tell()
+        except StorageError:
+            if not isolation.is_suspicious:
+                raise
+            return False
         finally:
             reader.close()
         interrupted = store.interrupt(orphan.instance_id, now=orphan.last_alive_ns)
@@ -126,7 +137,9 @@ class DrainWorker:
         self._corrupt += reader.cursor.corrupt
         self._unburied.update(reader.dead.lost)
         self._tell([(orphan.instance_id, interrupted)])
+        del self._isolations[orphan.instance_id]
         orphan.remove()
+        return True
 
     def _count(self, delivered: Delivered) -> None:
         self._rejected += len(delivered.rejected)

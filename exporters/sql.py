@@ -15,9 +15,10 @@ import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from exporters.drain import Delivered
+from exporters.isolation import Trial
 from exporters.spooled import Frame
 from otel_tracker.conversion import child_from_span, record_from_span
-from otel_tracker.errors import StorageUnavailableError
+from otel_tracker.errors import StorageError, StorageRefusesError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord, Row
 from otel_tracker.storage import open_store
@@ -44,6 +45,8 @@ class ExecutionRecordExporter(SpanExporter):
 
     def __init__(self, store: RecordWriter | None = None) -> None:
         """Write to `store`; without one, to the database that `OTEL_TRACKER_DATABASE_URL` names."""
+        self.stored = 0
+        """Rows that `deliver` wrote and the store did not have."""
         self._store = store
         self._opened: ExecutionStore | None = None
         self._lock = threading.Lock()
@@ -90,9 +93,36 @@ class ExecutionRecordExporter(SpanExporter):
         lost = len(rejected)
         if rows:
             result = self._writer().write(rows)
+            self.stored += result.stored
             rejected += [(origin[index], reason) for index, reason in result.rejected]
             lost += sum(_is_end(rows[index]) for index in result.lost)
         return Delivered(rejected=tuple(rejected), lost=lost)
+
+    def may_be_a_frames_fault(self, error: Exception) -> bool:
+        """Not where the tables are wrong, the store is full or lets nobody write, or does not answer now."""
+        if isinstance(error, (StorageRefusesError, StorageSchemaError)):
+            return False
+        try:
+            self._writer().ping()
+        except StorageError:
+            return False
+        return True
+
+    def try_one(self, frame: bytes) -> Trial:
+        """Write it alone, where the store does not know it yet."""
+        try:
+            result = self._writer().write([_decoder.decode(frame)])
+        except Exception:  # noqa: BLE001 - why not does not matter: it is delivered again, and fails then
+            return Trial(is_taken=False)
+        repaired = "" if result.lost else "".join(reason for _, reason in result.rejected)
+        return Trial(is_taken=result.stored > 0, refused=repaired)
+
+    def lost_with(self, frame: bytes) -> int:
+        """An end, or a frame that cannot be read."""
+        try:
+            return int(_is_end(_decoder.decode(frame)))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return 1
 
     def shutdown(self) -> None:
         """Nothing is held back here; the store belongs to whoever opened it, so one that was opened here is closed."""

@@ -5,8 +5,10 @@ TrackerError
 ├── CursorError             a page cursor that this store did not make
 ├── PeriodTooLongError      more executions than may be counted one by one for an answer
 └── StorageError
-    ├── StorageUnavailableError   the store cannot be reached or is locked, full, read-only: try again later
+    ├── StorageUnavailableError   the store cannot be reached or is locked: try again later
+    │   └── StorageRefusesError   it is there and takes nothing from anybody: full, read-only, not permitted
     └── StorageSchemaError        the store is reachable and its tables are not ours
+        └── StorageNotMigratedError   they are missing or older, and a migration makes them ours
 """
 
 from __future__ import annotations
@@ -36,5 +38,13 @@ class StorageUnavailableError(StorageError):
     """The store cannot serve now; the same call may succeed later. Nothing of the batch is lost: keep it, retry it."""
 
 
+class StorageRefusesError(StorageUnavailableError):
+    """The store takes nothing now, whatever it is: disk or memory full, read-only, locked as a whole, not permitted."""
+
+
 class StorageSchemaError(StorageError):
     """The store's tables do not fit this version; retrying does not help."""
+
+
+class StorageNotMigratedError(StorageSchemaError):
+    """The store has no tables yet, or those of an earlier version, and they were not to be made."""

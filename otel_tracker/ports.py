@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class RecordWriter(Protocol):
     """Takes rows in any order, any number of times."""
 
+    def ping(self) -> None:
+        """Return when the store can be read and written; raise `StorageUnavailableError` otherwise."""
+        ...
+
     def write(self, rows: Sequence[Row]) -> WriteResult:
         """Keep each row's best-ranked version, in one transaction; idempotent.
 
@@ -67,10 +71,6 @@ class RecordReader(Protocol):
 
 class Maintenance(Protocol):
     """Keeps the store healthy."""
-
-    def ping(self) -> None:
-        """Return when the store can be read and written; raise `StorageUnavailableError` otherwise."""
-        ...
 
     def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
         """Delete finished executions that started before that nanosecond, children with them, in paced batches."""

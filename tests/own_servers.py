@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """Of a server that is called `localhost` and nothing else, and who signed it."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> Certificate:
+        """Signed by an authority of its own, which nobody else trusts."""
+        folder.mkdir()
+        kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost")
+        usage = ("-addext", "basicConstraints=critical,CA:FALSE")
+        for command in (
+            ("req", "-x509", *kind, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=an authority"),
+            ("req", "-x509", *kind, "-keyout", "key", "-out", "crt", "-subj", "/CN=localhost", *signing, *usage),
+        ):
+            subprocess.run(["/usr/bin/env", "openssl", *command], cwd=folder, check=True, capture_output=True)
+        return cls(folder / "crt", folder / "key", folder / "ca.crt")
+
+
 class OwnServer:
     """One server process with an empty database `history`; use a subclass."""
 
@@ -41,14 +65,24 @@ class OwnServer:
     account = ""
     """Whom it runs as where the tests run as root, which these programs refuse to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
+        """`disk_bytes`: on a disk of its own, of that size. `tls`: nobody gets in without TLS."""
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="own-server-"))
+        self.tls = tls
+        self._is_mounted = False
+        if disk_bytes:
+            self._mount(disk_bytes)
         self._process: subprocess.Popen[bytes] | None = None
         self._as = {"user": self.account, "group": self.account, "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
             entry = pwd.getpwnam(self.account)
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
+        if tls:
+            for source, name, mode in ((tls.certificate, "server.crt", 0o644), (tls.key, "server.key", 0o600)):
+                shutil.copy(source, self.folder / name)
+                (self.folder / name).chmod(mode)
+                shutil.chown(self.folder / name, *((self.account, self.account) if self._as else (os.geteuid(),)))
 
     @property
     def address(self) -> str:
@@ -66,14 +100,29 @@ class OwnServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **self._as)  # type: ignore[call-overload]
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.execute("SELECT 1")
-                return
-            except (psycopg.OperationalError, pymysql.err.OperationalError):
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise AssertionError((self.folder / "log").read_text()[-3000:]) from None
-                time.sleep(0.05)
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise AssertionError((self.folder / "log").read_text()[-3000:])
+            time.sleep(0.05)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def fill_disk(self) -> None:
+        """Until nothing more fits."""
+        with (self.folder / "ballast").open("ab", buffering=0) as ballast:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while ballast.write(b"x" * size) == size:
+                        pass
+
+    def free_disk(self) -> None:
+        """Undo that; where the server did not survive it, somebody starts it again."""
+        (self.folder / "ballast").unlink()
+        if not self.is_running or not self._answers():
+            self.kill()
+            self.start()
 
     def kill(self) -> None:
         """SIGKILL for it and its children."""
@@ -94,7 +143,25 @@ class OwnServer:
 
     def close(self) -> None:
         self.kill()
+        if self._is_mounted:
+            subprocess.run(["/bin/umount", "--lazy", str(self.folder)], check=True, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _mount(self, size: int) -> None:
+        mount = ["/bin/mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.folder)]
+        try:
+            subprocess.run(mount, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            shutil.rmtree(self.folder)
+            pytest.skip(f"NO SMALL DISK CAN BE MOUNTED HERE: {error}")
+        self._is_mounted = True
+
+    def _answers(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except (psycopg.OperationalError, pymysql.err.OperationalError):
+            return False
+        return True
 
     @contextlib.contextmanager
     def database(self, name: str) -> Iterator[str]:
@@ -122,18 +189,25 @@ class OwnPostgreSQL(OwnServer):
     kind = "postgresql"
     account = "postgres"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
+        super().__init__(disk_bytes=disk_bytes, tls=tls)
         self._bin = _folder_of("postgres", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
         self._data = self.folder / "data"
         self._run(str(self._bin / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
+        everybody = "hostssl" if tls else "host"
+        (self._data / "pg_hba.conf").write_text(
+            f"{everybody} all w 127.0.0.1/32 scram-sha-256\n{everybody} all all 127.0.0.1/32 trust\n"
+        )
 
     @property
     def address(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
-        options = ("-c", "fsync=off", "-c", "listen_addresses=127.0.0.1")
+        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
+        if self.tls:
+            files = (f"ssl_cert_file={self.folder}/server.crt", f"ssl_key_file={self.folder}/server.key")
+            options += ["-c", "ssl=on", *(word for file in files for word in ("-c", file))]
         return (
             str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-k", str(self.folder), *options,
         )  # fmt: skip
@@ -151,8 +225,8 @@ class OwnMariaDB(OwnServer):
     kind = "mysql"
     account = "mysql"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
+        super().__init__(disk_bytes=disk_bytes, tls=tls)
         self._daemon = _folder_of("mariadbd", Path("/usr/sbin")) / "mariadbd"
         self._data = self.folder / "data"
         install = _folder_of("mariadb-install-db", Path("/usr/bin")) / "mariadb-install-db"
@@ -166,10 +240,12 @@ class OwnMariaDB(OwnServer):
         return f"mysql://root@127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
+        files = (f"--ssl-cert={self.folder}/server.crt", f"--ssl-key={self.folder}/server.key")
+        options = ("--require-secure-transport=ON", *files) if self.tls else ()
         return (
             str(self._daemon), "--no-defaults", f"--datadir={self._data}", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid",
-            "--innodb-flush-log-at-trx-commit=2",
+            "--innodb-flush-log-at-trx-commit=2", *options,
         )  # fmt: skip
 
     def execute(self, *statements: str, database: str = "") -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from otel_tracker.record import SpanRecord
+    from otel_tracker.ports import RecordReader
+    from otel_tracker.record import ExecutionRecord, SpanRecord
 
 _HEADER = ("started (UTC)", "plugin", "status", "took", "error", "id")
 _BLOCKS = ("input", "output", "tags", "metadata", "logs", "traceback")
@@ -33,6 +34,7 @@ _NOTHING = ("", "{}", "[]")
     examples=(
         "webhook-bridge executions list --status failed --since 24h",
         "webhook-bridge executions list --tag job_id:job-123 --json",
+        "webhook-bridge executions list --q 'connection refused' --min-duration 2s",
     ),
 )
 @click.option(
@@ -49,11 +51,12 @@ _NOTHING = ("", "{}", "[]")
 def list_executions(limit: int, config_path: Path | None, *, as_json: bool, **filters: Any) -> None:
     """The newest executions that match every filter.
 
-    Statuses are pending, running, completed, failed, timeout and canceled. With --json the records are whole.
+    Statuses are pending, running, completed, failed, timeout and canceled. With --json the records are whole. A text is
+    looked for until the list is full or the history at its end; with --since in a part of it.
     """
     request = PageRequest(filter=wanted(**filters), limit=limit, with_payloads=as_json, with_total=False)
     with opened_store(load_config(config_path).config) as store:
-        rows = [execution_json(record) for record in store.page(request).executions]
+        rows = [execution_json(record) for record in matches(store, request)]
     if as_json:
         print_json(rows)
     elif rows:
@@ -85,6 +88,17 @@ def show(execution_id: str, config_path: Path | None, *, as_json: bool) -> None:
         print_json({**shown, "spans": [msgspec.structs.asdict(span) for span in spans]})
     else:
         _print(shown, spans)
+
+
+def matches(reader: RecordReader, request: PageRequest) -> list[ExecutionRecord]:
+    """A page, for which a search for a text goes on as long as it takes."""
+    found: list[ExecutionRecord] = []
+    while True:
+        page = reader.page(request)
+        found += page.executions
+        if page.scan_complete or len(found) >= request.limit:
+            return found[: request.limit]
+        request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
 
 def execution_cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import msgspec
 
 from otel_tracker.query import ExecutionFilter, PageRequest
 from otel_tracker.record import ExecutionRecord, Status
+from otel_tracker.storage.search import is_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,12 @@ class Follower:
 
     def __init__(self, reader: RecordReader, chosen: ExecutionFilter, *, now: int, with_payloads: bool) -> None:
         self._reader = reader
-        self._statuses, self._error_types = chosen.statuses, chosen.error_types
-        # An execution that runs has another status yet: these two are asked of its end.
-        self._filter = msgspec.structs.replace(chosen, statuses=(), error_types=())
-        self._with_payloads = with_payloads
+        self._chosen = chosen
+        # An execution that runs has another status yet, and no duration, output or error: its end is asked for these.
+        self._filter = msgspec.structs.replace(
+            chosen, statuses=(), error_types=(), min_duration=None, max_duration=None, text=""
+        )
+        self._with_payloads = with_payloads or bool(chosen.text)
         self._horizon = now - _SLACK_NANOSECONDS
         self._newest = now
         self._given: dict[str, int] = {}
@@ -69,6 +72,21 @@ class Follower:
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
     def _is_wanted(self, record: ExecutionRecord) -> bool:
-        return (not self._statuses or record.status in self._statuses) and (
-            not self._error_types or record.error_type in self._error_types
+        chosen = self._chosen
+        return (
+            (not chosen.statuses or record.status in chosen.statuses)
+            and (not chosen.error_types or record.error_type in chosen.error_types)
+            and _took_as_long(record, at_least=chosen.min_duration, at_most=chosen.max_duration)
+            and (not chosen.text or is_in(chosen.text, (record.input, record.output, record.error)))
         )
+
+
+def _took_as_long(record: ExecutionRecord, *, at_least: int | None, at_most: int | None) -> bool:
+    """In nanoseconds. Where nobody knows when it ended it fits no bound."""
+    if at_least is None and at_most is None:
+        return True
+    return (
+        record.end_time is not None
+        and (at_least is None or record.duration >= at_least)
+        and (at_most is None or record.duration <= at_most)
+    )

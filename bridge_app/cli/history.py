@@ -45,8 +45,15 @@ def _require_existing(config: Config) -> None:
 
 
 def narrowing_options(function: Function) -> Function:
-    """The options of `list` and `tail`: which executions."""
+    """The options of `list`, `tail` and `export`: what is known of an execution that has ended."""
     for option in (
+        click.option("--q", metavar="TEXT", help="Text in input, output or error, upper and lower case alike."),
+        click.option("--max-duration", metavar="LENGTH", help="Ended, and took no longer; written alike."),
+        click.option(
+            "--min-duration",
+            metavar="LENGTH",
+            help="Ended, and took so long or longer: 1.5s, 250ms, or nanoseconds.",
+        ),
         click.option("--error-type", multiple=True, metavar="TYPE", help="Only this error type; may be repeated."),
         click.option("--status", multiple=True, metavar="STATUS", help="Only this status; may be repeated."),
         click.option("--plugin", multiple=True, metavar="NAME", help="Only this plugin; may be repeated."),
@@ -86,6 +93,9 @@ def wanted(  # noqa: PLR0913 - each is a filter of its own
     trace_id: str | None = None,
     delivery_id: str | None = None,
     tag: Sequence[str] = (),
+    min_duration: str | None = None,
+    max_duration: str | None = None,
+    q: str | None = None,
     since: str | None = None,
     until: str | None = None,
 ) -> ExecutionFilter:
@@ -99,7 +109,10 @@ def wanted(  # noqa: PLR0913 - each is a filter of its own
             error_type=error_type,
             trace_id=trace_id,
             delivery_id=delivery_id,
+            min_duration=min_duration,
+            max_duration=max_duration,
             tags=tag,
+            q=q,
         )
         return msgspec.structs.replace(
             chosen,

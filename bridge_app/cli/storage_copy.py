@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bridge_app.api.rendering import rfc3339
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
+from bridge_app.cli.database_url import with_password
 from bridge_app.cli.history import opened_store
 from bridge_app.cli.tables import print_table
 from bridge_app.cli.text import count_text, one_line
@@ -35,7 +37,7 @@ _SHOWN_DIGITS: Final = 16
 @click.command(
     cls=Command,
     examples=(
-        "webhook-bridge storage copy --to postgresql://bridge@db.example.com/history",
+        "webhook-bridge storage copy --to 'postgresql://bridge:${COPY_PASSWORD}@db.example.com/history'",
         "webhook-bridge storage copy --to sqlite:///history.db --verify-only",
     ),
 )
@@ -44,7 +46,7 @@ _SHOWN_DIGITS: Final = 16
     "target_url",
     metavar="URL",
     required=True,
-    help="The other database: sqlite:///, postgresql:// or mysql://.",
+    help="The other database: sqlite:///, postgresql:// or mysql://. A password `${NAME}` is that variable's value.",
 )
 @click.option("--verify-only", is_flag=True, help="Only compare what is there.")
 @config_option
@@ -59,7 +61,7 @@ def copy(config_path: Path | None, *, target_url: str, verify_only: bool, as_jso
     started_before = time.time_ns()
     with (
         opened_store(load_config(config_path).config) as source,
-        contextlib.closing(_target(target_url, source, must_exist=verify_only)) as target,
+        contextlib.closing(_target(with_password(target_url, os.environ), source, must_exist=verify_only)) as target,
     ):
         copying = HistoryCopy(source, target, started_before=started_before)
         with _advancing(source) as advance:

@@ -24,7 +24,7 @@ _WIDTHS = (19, 16, 9, 9, 16, 36)
     cls=Command,
     examples=(
         "webhook-bridge executions tail --status failed",
-        "webhook-bridge executions tail --json",
+        "webhook-bridge executions tail --min-duration 500ms --json",
     ),
 )
 @narrowing_options

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from otel_tracker.errors import StorageError, StorageSchemaError, StorageUnavailableError
-from otel_tracker.storage.dialects import Dialect, driver_error
+from otel_tracker.errors import StorageError, StorageRefusesError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.storage.dialects import Dialect, driver_error, rolled_back_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,11 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and self.dialect.is_data_error(error):
                 raise
-            cause = driver_error(error)
-            if self.dialect.is_schema_error(error):
-                raise StorageSchemaError(f"{self.dialect.location} does not have our tables: {cause}") from error
-            raise StorageUnavailableError(f"{self.dialect.location} cannot serve now: {cause}; try again") from error
+            raise self._translation(rolled_back_by(error)) from error
+
+    def _translation(self, error: BaseException) -> StorageError:
+        location, cause = self.dialect.location, driver_error(error)
+        if self.dialect.is_schema_error(error):
+            return StorageSchemaError(f"{location} does not have our tables: {cause}")
+        kind = StorageRefusesError if self.dialect.is_refusal(error) else StorageUnavailableError
+        return kind(f"{location} cannot serve now: {cause}; try again")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all
 
 from otel_tracker.record import Status
-from otel_tracker.storage.query import Source, conditions, decode_cursor, key_source_of, source_of
+from otel_tracker.storage.query import Source, conditions, decode_cursor, index_of, key_source_of, source_of
 from otel_tracker.storage.tables import executions
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ def _keys(wanted: ExecutionFilter, after: Position | None) -> Select[Any]:
 
 def _newest(columns: Select[Any], wanted: ExecutionFilter, source: Source, after: Position | None) -> Select[Any]:
     statement = columns.select_from(source.rows).where(*conditions(wanted, source))
+    table, index = index_of(wanted)
+    # MariaDB prefers an equality alone to a range of the same index, and so reads all that is newer than a cursor.
+    statement = statement.with_hint(table, f"FORCE INDEX ({index})", "mysql")
     if after is not None:
         statement = statement.where(*_behind(source, after))
     return statement.order_by(source.start_time.desc(), source.id.desc())

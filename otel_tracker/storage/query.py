@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, func, literal_column, select
 
 from otel_tracker.errors import CursorError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter
@@ -70,6 +70,24 @@ def key_source_of(wanted: ExecutionFilter) -> Source:
     """The same where only positions are asked for: tags alone need no look at the executions."""
     rest = replace(wanted, tags=(), started_from=None, started_before=None, text="")
     return _TAGS_ALONE if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
+
+
+def index_of(wanted: ExecutionFilter) -> tuple[Table, str]:
+    """The index that has what this filter wants in the order of pages, and its table."""
+    if wanted.tags:
+        return tags, "execution_tags_by_value"
+    has_plugin = len(wanted.plugins) == 1
+    if wanted.trace_id:
+        kind = "trace"
+    elif wanted.delivery_id:
+        kind = "delivery"
+    elif len(wanted.error_types) == 1 and wanted.error_types[0]:
+        kind = "error_type"
+    elif len(wanted.statuses) == 1 and wanted.statuses[0] is not Status.COMPLETED:
+        kind = "plugin_status" if has_plugin else "status"
+    else:
+        kind = "plugin" if has_plugin else "start"
+    return executions, f"executions_by_{kind}"
 
 
 def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect, select
 from sqlalchemy.sql import column, table
 
-from otel_tracker.errors import StorageSchemaError
+from otel_tracker.errors import StorageNotMigratedError, StorageSchemaError
 from otel_tracker.storage.tables import executions
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ def revision(connection: Connection) -> str | None:
 def is_at_head(connection: Connection, *, location: str, auto: bool) -> bool:
     """Whether there is nothing to do.
 
-    Raises `StorageSchemaError` where the tables are newer than this program, or older and `auto` is off.
+    Raises `StorageSchemaError` where the tables are newer than this program, `StorageNotMigratedError` where they are
+    older or missing and `auto` is off.
     """
     found = _checked(connection, location)
     connection.rollback()
     if found != HEAD and not auto:
         state = f"has revision {found}" if found else "has no tables yet"
-        raise StorageSchemaError(f"{location} {state}, this program needs {HEAD}: run `webhook-bridge migrate`")
+        raise StorageNotMigratedError(f"{location} {state}, this program needs {HEAD}: run `webhook-bridge migrate`")
     return found == HEAD
 
 

@@ -22,7 +22,7 @@ from otel_tracker.storage.query import decode_cursor
 from otel_tracker.storage.tables import executions, payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -55,17 +55,23 @@ class _Candidate(NamedTuple):
 
 def search(connection: Connection, request: PageRequest, *, clock: Callable[[], float] = time.monotonic) -> Found:
     """Scan on behind the request's cursor. `clock` gives seconds."""
-    wanted = request.filter.text.casefold()
+    wanted = request.filter.text
     meter = _Meter(request.budget, clock)
     matches: list[Position] = []
     for candidate in _candidates(connection, request):
-        if any(wanted in text.casefold() for text in candidate.texts):
+        if is_in(wanted, candidate.texts):
             if len(matches) == request.limit:
                 return Found(matches=matches, goes_on_behind=matches[-1], scan_complete=True)
             matches.append(candidate.position)
         if meter.is_spent_by(candidate.texts):
             return Found(matches=matches, goes_on_behind=candidate.position, scan_complete=False)
     return Found(matches=matches, goes_on_behind=None, scan_complete=True)
+
+
+def is_in(wanted: str, texts: Iterable[str]) -> bool:
+    """Whether it stands in one of these, upper and lower case alike."""
+    folded = wanted.casefold()
+    return any(folded in text.casefold() for text in texts)
 
 
 class _Meter:

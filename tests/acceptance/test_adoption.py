@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -258,3 +260,21 @@ def test_nobody_else_may_read_what_senders_sent(bridge: BridgeProcess, root: Pat
     assert {name: oct(mode) for name, mode in modes.items() if mode != (0o700 if name in folders else 0o600)} == {}
     assert len(folders) == 3
     assert any(name.endswith(".seg") for name in modes)
+
+
+def test_a_record_that_is_refused_holds_up_neither_its_spool_nor_others(bridge: BridgeProcess, root: Path) -> None:
+    """By a trigger that fails for it, as it might for a moment: it is given up while others are taken, and kept."""
+    bridge.start()
+    assert bridge.stop() == 0
+    with closing(sqlite3.connect(bridge.folder / "data/executions.db")) as connection:
+        connection.execute(
+            f"CREATE TRIGGER odd BEFORE INSERT ON executions WHEN NEW.id = '{DEAD}-00002' BEGIN SELECT json('no'); END"
+        )
+    leave_spool(root, DEAD, [ended(number) for number in range(5)])
+    leave_spool(root, LAST, [ended(number, instance=LAST) for number in range(3)])
+    expected = {f"{DEAD}-{number:05d}" for number in (0, 1, 3, 4)} | {f"{LAST}-{number:05d}" for number in range(3)}
+    bridge.start()
+    assert until(lambda: {row["id"] for row in bridge.get("/executions")["executions"]} == expected, seconds=60)
+    (kept,) = (root / DEAD / "dead").iterdir()
+    assert msgspec.msgpack.decode(kept.read_bytes(), type=ExecutionRecord).id == f"{DEAD}-00002"
+    assert until(lambda: bridge.client.get("/health").json()["spool"]["rejected"] == 1)

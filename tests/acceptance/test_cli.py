@@ -22,7 +22,9 @@ import databases
 import pytest
 from bridge_process import _bytecode_cache
 
+from bridge_app.cli.executions import matches
 from bridge_app.cli.root import run
+from otel_tracker.query import ExecutionFilter, PageRequest, SearchBudget
 from otel_tracker.record import ExecutionRecord, Rank, SpanRecord, Status
 from otel_tracker.storage import open_store
 
@@ -301,6 +303,8 @@ def test_list_prints_columns(history: Path, capsys: pytest.CaptureFixture[str]) 
         ["--status", "failed", "--status", "timeout"],
         ["--error-type", "connection_error"],
         ["--since", "2025-06-06T14:33:49Z"],
+        ["--min-duration", "1.5s"],
+        ["--q", "CLOSED"],
         ["--limit", "1"],
     ],
 )
@@ -313,7 +317,14 @@ def test_a_filter_of_the_list_finds_the_failed_one(
 
 @pytest.mark.parametrize(
     "filters",
-    [["--trace-id", TRACE], ["--delivery-id", "72d3162e"], ["--tag", "job_id:job-123"], ["--plugin", "greet"]],
+    [
+        ["--trace-id", TRACE],
+        ["--delivery-id", "72d3162e"],
+        ["--tag", "job_id:job-123"],
+        ["--plugin", "greet"],
+        ["--max-duration", "20ms"],
+        ["--q", '"ada"'],
+    ],
 )
 def test_a_filter_of_the_list_finds_the_completed_one(
     history: Path, capsys: pytest.CaptureFixture[str], filters: list[str]
@@ -321,6 +332,14 @@ def test_a_filter_of_the_list_finds_the_completed_one(
     assert run(["executions", "list", "--json", *filters]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["id"], row["input"]) == (COMPLETED, '{"name":"Ada"}')
+
+
+def test_a_text_is_looked_for_until_the_list_is_full(history: Path) -> None:
+    """However many pages that takes."""
+    write(history, executions(30, start=time.time_ns()))
+    request = PageRequest(filter=ExecutionFilter(text="ADA"), limit=1, budget=SearchBudget(rows=7))
+    with closing(open_store(f"sqlite:///{history}/data/executions.db")) as store:
+        assert (store.page(request).executions, [record.id for record in matches(store, request)]) == ([], [COMPLETED])
 
 
 def test_since_takes_a_duration(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -500,6 +519,28 @@ def test_storage_copy_to_a_server_shows_no_password(tmp_path: Path, history: Pat
     assert json.loads(answers[1].stdout)["target"] == url
 
 
+def test_storage_copy_takes_the_password_from_the_environment(tmp_path: Path, history: Path) -> None:
+    password = "a/b@c:${d}%"
+    with databases.made("mysql", folder=tmp_path) as url, databases.mysql_server() as server:
+        with server.cursor() as cursor:
+            cursor.execute("CREATE USER copying@'%%' IDENTIFIED BY %s", (password,))
+            cursor.execute("GRANT ALL ON *.* TO copying@'%'")
+        try:
+            named = url.replace("root@", "copying:${COPY_PASSWORD}@")
+            copied = call("storage", "copy", "--to", named, COPY_PASSWORD=password)
+            forgotten = call("storage", "copy", "--to", named)
+        finally:
+            with server.cursor() as cursor:
+                cursor.execute("DROP USER copying@'%'")
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert copied.stdout.splitlines()[-1].endswith("are equal")
+    assert password not in copied.stdout
+    assert (forgotten.returncode, forgotten.stderr) == (
+        2,
+        "webhook-bridge: the password of --to refers to ${COPY_PASSWORD}: COPY_PASSWORD is not in the environment\n",
+    )
+
+
 def test_storage_copy_shows_its_progress_on_a_terminal_only(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen = on_terminal("storage", "copy", "--to", "sqlite:///copy.db", columns=100)
     assert "comparing" in seen
@@ -676,3 +717,41 @@ def test_check_config_prints_where_each_value_came_from(
     rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(capsys.readouterr().out)}
     assert rows["server.port"] == ("9000", "config.yaml line 2")
     assert rows["auth.token"] == ("***", "environment BRIDGE__AUTH__TOKEN")
+
+
+def test_check_config_connects_when_it_is_told_to(
+    empty: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before there is a history, with one, and with a file that is none; nothing is made."""
+    path = empty / "data/executions.db"
+    assert run(["check-config", "--connect"]) == 0
+    assert capsys.readouterr().out.endswith(f"{path} is not there yet: the bridge makes it when it starts\n")
+    assert not path.parent.exists()
+    write(empty, RECORDS)
+    assert run(["check-config", "--connect"]) == 0
+    assert capsys.readouterr().out.endswith(f"{path} answers and has this version's tables\n")
+    path.write_text("hello, I am a text file, and long enough to be read as a header" * 20)
+    assert run(["check-config", "--connect"]) == 2
+    assert "is not an SQLite database" in capsys.readouterr().err
+    monkeypatch.setenv("BRIDGE__STORAGE__TYPE", "postgresql")
+    monkeypatch.setenv("BRIDGE__STORAGE__POSTGRESQL__PORT", "1")
+    assert run(["check-config"]) == 0
+    capsys.readouterr()
+    assert run(["check-config", "--connect"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("webhook-bridge: cannot open postgresql://webhook_user@localhost:1/webhook_bridge: ")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_check_config_makes_no_tables(kind: str, empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with databases.made(kind, folder=empty) as url, pytest.MonkeyPatch.context() as patch:
+        for name, value in databases.settings(url).items():
+            patch.setenv(name, value)
+        for _ in range(2):
+            assert run(["check-config", "--connect", "--json"]) == 0
+            assert capsys.readouterr().err == f"{url} has no tables yet: the bridge sees to that when it starts\n"
+        patch.setenv("BRIDGE__STORAGE__AUTO_MIGRATE", "false")
+        assert run(["check-config", "--connect"]) == 2
+        assert capsys.readouterr().err.endswith(
+            "has no tables yet, this program needs 0001: run `webhook-bridge migrate`\n"
+        )

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from bridge_process import _bytecode_cache
 
@@ -87,6 +88,21 @@ def test_a_filter_is_asked_of_the_end(store: ExecutionStore) -> None:
     assert look() == []
     store.write([ended("slow", start=NOW, status=Status.TIMEOUT), ended("fine", start=NOW, plugin="q")])
     assert (look(), other()) == (["slow"], ["fine"])
+
+
+def test_a_duration_and_a_text_are_asked_of_the_end(store: ExecutionStore) -> None:
+    look = follow(store, ExecutionFilter(min_duration=1, max_duration=5))
+    other = follow(store, ExecutionFilter(text="REFUSED"))
+    store.write([running("slow", start=NOW), running("refused", start=NOW), running("killed", start=NOW)])
+    assert look() == other() == []
+    store.write(
+        [
+            msgspec.structs.replace(ended("slow", start=NOW), duration=5),
+            msgspec.structs.replace(ended("refused", start=NOW), duration=6, error="connection refused"),
+            msgspec.structs.replace(ended("killed", start=NOW), end_time=None, duration=5),
+        ]
+    )
+    assert (look(), other()) == (["slow"], ["refused"])
 
 
 def test_the_command_prints_each_once_until_ctrl_c(tmp_path: Path, store: ExecutionStore) -> None:

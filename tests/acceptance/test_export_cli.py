@@ -66,6 +66,11 @@ def test_the_options_narrow_it(history: Path, call: Call) -> None:
     assert shown.decode().split() == ["id", *(f"{number:036}" for number in range(260, 80, -10))]
 
 
+def test_a_duration_and_a_text_narrow_it(history: Path, call: Call) -> None:
+    shown = call("--min-duration", "500", "--max-duration", "530ns", "--q", "=CMD", "--fields", "id").stdout
+    assert shown.decode().split() == ["id", *(f"{number:036}" for number in (530, 520, 510, 500))]
+
+
 def test_the_outcome_as_json_stays_out_of_the_data(history: Path, call: Call) -> None:
     done = call("--json", "--output", "a.jsonl", "--tag", "team:a")
     assert json.loads(done.stdout) == {
@@ -83,6 +88,10 @@ def test_the_outcome_as_json_stays_out_of_the_data(history: Path, call: Call) ->
         (["--format", "parquet", "--output", "a.gz"], "--output is 'a.gz': parquet is compressed in itself"),
         (["--fields", "stauts"], "--fields is 'stauts': expected one of id, plugin_name"),
         (["--until", "soon"], "--until is 'soon': expected a duration such as 24h or 7d, or a time"),
+        (
+            ["--min-duration", "2s", "--max-duration", "1s"],
+            "--min-duration is '2s': expected no more than max_duration",
+        ),
         (["--status", "bad"], "--status is 'bad': expected one of pending"),
         (["--output", "no/such/folder.csv"], "no/such/folder.csv cannot be written: No such file or directory"),
         (["--output", "data"], "data cannot be written: Is a directory"),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import databases
 import httpx
 import pytest
 from bridge_process import BridgeProcess, until
+from outages import (
+    assert_all_is_well_and_on_record,
+    assert_reads_say_that_it_is_away,
+    bridge_at,
+    deliver,
+    health,
+    listed,
+)
 from own_servers import OwnMariaDB, OwnPostgreSQL, OwnServer, Proxy
 
 if TYPE_CHECKING:
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "once-upon-a-midnight"
-KEPT = {"disk", "process"}  # disk, but for a machine so busy that a sync takes 50 ms
 _names = (f"history_{number}" for number in itertools.count())
 
 
@@ -45,14 +51,6 @@ def proxy(server: OwnServer) -> Iterator[Proxy]:
     between.close()
 
 
-def bridge_at(folder: Path, url: str, *, port: int | None = None) -> BridgeProcess:
-    if port is not None:
-        url = url.replace(f":{urlsplit(url).port}/", f":{port}/")
-    bridge = BridgeProcess(folder, **databases.settings(url))
-    bridge.plugin("echo", "def handle(event):\n    return event.data\n")
-    return bridge
-
-
 @pytest.fixture
 def bridge(tmp_path: Path, url: str) -> Iterator[BridgeProcess]:
     with contextlib.closing(bridge_at(tmp_path, url)) as made:
@@ -63,42 +61,6 @@ def bridge(tmp_path: Path, url: str) -> Iterator[BridgeProcess]:
 def behind_proxy(tmp_path: Path, url: str, proxy: Proxy) -> Iterator[BridgeProcess]:
     with contextlib.closing(bridge_at(tmp_path, url, port=proxy.port)) as made:
         yield made.start()
-
-
-def deliver(bridge: BridgeProcess, count: int) -> list[str]:
-    """Post, and give the ids of the executions; every answer is the plugin's, and durable."""
-    ids = []
-    for number in range(count):
-        answer = bridge.post("echo", {"n": number})
-        assert (answer.status_code, answer.json()) == (200, {"n": number})
-        assert answer.headers["X-Execution-Durable"] in KEPT
-        ids.append(answer.headers["X-Execution-Id"])
-    return ids
-
-
-def listed(bridge: BridgeProcess) -> list[str] | None:
-    """Oldest first; None while the history cannot be read."""
-    answer = bridge.client.get("/api/v1/executions", params={"limit": 1000})
-    return [row["id"] for row in reversed(answer.json()["executions"])] if answer.status_code == 200 else None
-
-
-def assert_reads_say_that_it_is_away(bridge: BridgeProcess) -> None:
-    """Each within three seconds, also when several ask at once."""
-    with httpx.Client(base_url=bridge.url, timeout=3.0) as client:
-        for path in ("/executions", "/executions/stats", "/executions/storage/info", "/executions/0"):
-            answer = client.get(f"/api/v1{path}")
-            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/storage-unavailable"), answer.text
-            assert int(answer.headers["Retry-After"]) >= 1
-
-
-def health(bridge: BridgeProcess) -> Any:
-    return bridge.client.get("/health").json()
-
-
-def assert_all_is_well_and_on_record(bridge: BridgeProcess, ids: list[str]) -> None:
-    assert until(lambda: listed(bridge) == ids, seconds=40), (listed(bridge), ids, bridge.log)
-    assert until(lambda: health(bridge)["status"] == "ok", seconds=20), health(bridge)
-    assert health(bridge)["spool"]["dropped"] == {}
 
 
 def test_a_stopped_server(server: OwnServer, bridge: BridgeProcess) -> None:
@@ -206,23 +168,65 @@ def test_a_database_that_takes_no_writes(server: OwnServer, url: str, tmp_path: 
         assert_all_is_well_and_on_record(bridge, ids + later)
 
 
-def test_a_password_that_is_changed(server: OwnServer, url: str, tmp_path: Path) -> None:
-    if server.kind != "mysql":
-        pytest.skip("this server of ours trusts everybody")
-    database = urlsplit(url).path.strip("/")
-    server.execute(f"CREATE USER w@'127.0.0.1' IDENTIFIED BY '{SECRET}'", f"GRANT ALL ON {database}.* TO w@'127.0.0.1'")
+class Account:
+    """`w`, whose password the bridge takes for `SECRET`."""
+
+    def __init__(self, server: OwnServer, database: str) -> None:
+        self._server, self._database = server, database
+        self._is_mysql = server.kind == "mysql"
+        self._name = "w@'127.0.0.1'" if self._is_mysql else "w"
+        section = f"BRIDGE__STORAGE__{server.kind.upper()}__"
+        self.environment = {f"{section}USERNAME": "w", f"{section}PASSWORD": SECRET}
+        self.refusal = "Access denied for user 'w'" if self._is_mysql else "password authentication failed for user"
+
+    def make(self) -> None:
+        grant = f"GRANT ALL ON {self._database}.*" if self._is_mysql else "GRANT ALL ON SCHEMA public"
+        self._server.execute(f"CREATE USER {self._name}", f"{grant} TO {self._name}", database=self._database)
+
+    def set_password(self, password: str) -> None:
+        how = "IDENTIFIED BY" if self._is_mysql else "PASSWORD"
+        self._server.execute(f"ALTER USER {self._name} {how} '{password}'")
+
+    def drop(self) -> None:
+        owned = [] if self._is_mysql else ["DROP OWNED BY w"]
+        self._server.execute(*owned, f"DROP USER {self._name}", database=self._database)
+
+
+@pytest.fixture
+def account(server: OwnServer, url: str) -> Iterator[Account]:
+    made = Account(server, urlsplit(url).path.strip("/"))
+    made.make()
+    yield made
+    made.drop()
+
+
+def test_a_password_that_is_changed(server: OwnServer, url: str, account: Account, tmp_path: Path) -> None:
+    account.set_password(SECRET)
     bridge = bridge_at(tmp_path, url)
-    bridge._environment |= {"BRIDGE__STORAGE__MYSQL__USERNAME": "w", "BRIDGE__STORAGE__MYSQL__PASSWORD": SECRET}
+    bridge._environment |= account.environment
     with contextlib.closing(bridge.start()):
         ids = deliver(bridge, 5)
         assert until(lambda: listed(bridge) == ids)
-        server.execute("ALTER USER w@'127.0.0.1' IDENTIFIED BY 'another'")
+        account.set_password("another")
         server.kill()  # connections that are open know no password any more
         server.start()
         ids += deliver(bridge, 20)
         assert_reads_say_that_it_is_away(bridge)
-        assert until(lambda: "Access denied" in bridge.log)
+        assert until(lambda: account.refusal in bridge.log)
         assert SECRET not in bridge.log
-        server.execute(f"ALTER USER w@'127.0.0.1' IDENTIFIED BY '{SECRET}'")
+        account.set_password(SECRET)
         assert_all_is_well_and_on_record(bridge, ids)
-    server.execute("DROP USER w@'127.0.0.1'")
+
+
+def test_a_password_that_is_wrong_from_the_start(url: str, account: Account, tmp_path: Path) -> None:
+    """The bridge stays up and keeps what comes; once the password is right it is on record."""
+    account.set_password("another")
+    bridge = bridge_at(tmp_path, url)
+    bridge._environment |= account.environment
+    with contextlib.closing(bridge.start()):
+        ids = deliver(bridge, 5)
+        assert_reads_say_that_it_is_away(bridge)
+        assert until(lambda: account.refusal in bridge.log)
+        assert SECRET not in bridge.log
+        account.set_password(SECRET)
+        assert_all_is_well_and_on_record(bridge, ids)

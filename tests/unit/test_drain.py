@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.drain import Delivered, Drain, pause_seconds
+from exporters.isolation import Trial
 from exporters.spool import Spool
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Destination:
         self.got: list[bytes] = []
         self.error: Exception | None = None
         self.refuses = b""
+        self.stored = 0
         self.tried = threading.Event()
 
     def deliver(self, frames: Sequence[bytes]) -> Delivered:
@@ -33,6 +35,15 @@ class Destination:
         refused = [index for index, frame in enumerate(frames) if frame == self.refuses]
         self.got += [frame for frame in frames if frame != self.refuses]
         return Delivered(rejected=tuple((index, "refused") for index in refused))
+
+    def may_be_a_frames_fault(self, error: Exception) -> bool:
+        return not isinstance(error, ConnectionError)
+
+    def try_one(self, frame: bytes) -> Trial:
+        return Trial(is_taken=bool(frame) and self.error is None)
+
+    def lost_with(self, frame: bytes) -> int:
+        return len(frame)
 
 
 class Bench:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from otel_tracker.errors import ConfigurationError
-from otel_tracker.storage.dialects.base import Batch, Dialect, driver_error
+from otel_tracker.storage.dialects.base import Batch, Dialect, driver_error, rolled_back_by
 from otel_tracker.storage.dialects.mysql import MySQL
 from otel_tracker.storage.dialects.postgresql import PostgreSQL
 from otel_tracker.storage.dialects.server import Timeouts
@@ -20,7 +20,7 @@ from otel_tracker.storage.dialects.sqlite import SQLite
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-__all__ = ["Batch", "Dialect", "Timeouts", "dialect_from_url", "driver_error"]
+__all__ = ["Batch", "Dialect", "Timeouts", "dialect_from_url", "driver_error", "rolled_back_by"]
 
 
 def dialect_from_url(

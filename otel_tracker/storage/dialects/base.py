@@ -77,6 +77,10 @@ class Dialect(Protocol):
         """Whether tables or columns are not there."""
         ...
 
+    def is_refusal(self, error: BaseException) -> bool:
+        """Whether the database takes nothing from anybody: it is full, read-only, out of memory, not to be written."""
+        ...
+
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """The same for every way to name this database, and for no other of its kind."""
         ...
@@ -105,6 +109,17 @@ class Dialect(Protocol):
 def driver_error(error: BaseException) -> BaseException:
     """What the driver raised, out of SQLAlchemy's wrapping."""
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def rolled_back_by(error: BaseException) -> BaseException:
+    """What took the whole transaction back, where `error` only says that a savepoint went with it; else `error`.
+
+    A full disk does that in SQLite, a deadlock in MySQL: SQLAlchemy then fails to return to the savepoint.
+    """
+    cause = error.__context__ if "savepoint" in str(driver_error(error)).lower() else None
+    while cause is not None and not isinstance(cause, DBAPIError):
+        cause = cause.__context__
+    return cause or error
 
 
 def in_list(column: ColumnElement[str]) -> ColumnElement[bool]:

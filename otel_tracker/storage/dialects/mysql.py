@@ -30,6 +30,15 @@ _LOCK: Final = "otel-webhook-bridge schema"
 _LOCK_SECONDS: Final = 600
 _SSL_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA_CODES: Final = (1054, 1146)  # unknown column, no such table
+_REFUSALS: Final = frozenset(
+    {
+        *(3, 14, 28, 1016, 1021, 1026, 1030, 1037, 1038, 1041, 1114),  # files, disk, memory, a table that is full
+        *(1040, 1053, 1203, 1226),  # too many connections, shutdown
+        *(1044, 1045, 1142, 1143, 1227, 1370),  # account and access
+        *(1290, 1792, 1836),  # read-only
+    }
+)
+_ACCESS_DENIED: Final = 1045
 _TOO_LARGE: Final = 1153
 """Of max_allowed_packet. The driver cuts batches into statements of a megabyte: a single row did not fit."""
 _dialect = mysql.dialect()
@@ -55,14 +64,21 @@ class MySQL(Server):
         )
 
     def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:  # noqa: ARG002 - see `reader_engine`
-        """The driver ends each wait on its socket by itself; `Deadlines` ends them all together."""
+        """The driver ends each wait on its socket by itself; `Deadlines` ends them all together.
+
+        The server gives up as well: a statement that nobody waits for any more would hold its locks, and the writer up.
+        Only MariaDB bounds every statement; MySQL bounds the wait for locks.
+        """
         return {
             "connect_timeout": connect,
             "read_timeout": seconds,
             "write_timeout": seconds,
             "charset": "utf8mb4",
             **self._tls(),
-            "init_command": "SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'",
+            "init_command": (
+                "SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
+                f"innodb_lock_wait_timeout = {max(1, round(seconds))} /*M! , max_statement_time = {seconds:.3f} */"
+            ),
         }
 
     def reader_engine(self) -> Engine:
@@ -87,6 +103,11 @@ class MySQL(Server):
         if self._ssl_mode == "require":
             context.verify_mode = ssl.CERT_NONE
         return {"ssl": context}
+
+    def advice(self, error: BaseException) -> str:
+        """MariaDB that demands TLS tells those without it that user or password are wrong."""
+        is_denied = _number(error) == _ACCESS_DENIED and self._ssl_mode == "disable"
+        return "; sslmode is disable: does the server demand TLS?" if is_denied else ""
 
     def descriptor(self, driver_connection: Any) -> int:
         """Of the connection's socket, which PyMySQL shows by no public name."""
@@ -146,6 +167,10 @@ class MySQL(Server):
     def is_schema_error(self, error: BaseException) -> bool:
         """By MySQL's error numbers."""
         return _number(driver_error(error)) in _SCHEMA_CODES
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """By MySQL's error numbers; those of a connection that was lost (2006, 2013) are not among them."""
+        return _number(driver_error(error)) in _REFUSALS
 
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """The server's machine, port and folder, and the database: MariaDB has no `server_uuid`."""

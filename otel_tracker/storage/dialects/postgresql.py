@@ -27,6 +27,11 @@ _LOCK: Final = 0x6F776231
 """Of `pg_advisory_lock`: one number a database, ours spells "owb1"."""
 _DATA_CLASSES: Final = ("22", "23", "54")  # data exception, integrity violation, program limit exceeded
 _SCHEMA_CODES: Final = ("42P01", "42703", "3F000")  # undefined table, undefined column, invalid schema
+_REFUSALS: Final = ("08", "25", "28", "42", "53", "57P", "58", "F0")
+"""Classes of connection, transaction state (read-only), account, access, resources (disk, memory), shutdown, system."""
+_IN_ORDER: Final = "-c seq_page_cost=0.02 -c random_page_cost=0.022 -c enable_bitmapscan=off"
+"""A page is to be read off the index of its filter, in order. As planned for slow disks, a plugin that was called often
+and is no more is looked for among all by start, from the newest on; and of failed ones all are read and sorted."""
 _dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own signature
 
 
@@ -40,7 +45,7 @@ class PostgreSQL(Server):
         """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more."""
         options = f"-c statement_timeout={round(seconds * 1000)} -c timezone=UTC"
         if read_only:
-            options += " -c default_transaction_read_only=on"
+            options += f" -c default_transaction_read_only=on {_IN_ORDER}"
         return {
             "connect_timeout": max(2, round(connect)),
             "options": options,
@@ -112,6 +117,10 @@ class PostgreSQL(Server):
     def is_schema_error(self, error: BaseException) -> bool:
         """By SQLSTATE."""
         return getattr(driver_error(error), "sqlstate", None) in _SCHEMA_CODES
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """By SQLSTATE; an error of the connection itself has none."""
+        return str(getattr(driver_error(error), "sqlstate", None) or "").startswith(_REFUSALS)
 
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """When the server started, in microseconds, and what it calls the database: the host may have many names."""

@@ -77,6 +77,10 @@ class Server:
         """Bytes by table, its indexes included."""
         raise NotImplementedError
 
+    def advice(self, error: BaseException) -> str:  # noqa: ARG002 - a subclass may look at it
+        """What to add where the server's own words for a refused connection lead nowhere."""
+        return ""
+
     # --- Dialect
 
     def prepare(self) -> None:
@@ -95,7 +99,10 @@ class Server:
             with engine.connect() as connection, self.bounded(connection, seconds=seconds):
                 yield connection
         except (SQLAlchemyError, OSError) as error:
-            raise StorageUnavailableError(f"cannot open {self.location}: {_one_line(driver_error(error))}") from error
+            cause = driver_error(error)
+            raise StorageUnavailableError(
+                f"cannot open {self.location}: {_one_line(cause)}{self.advice(cause)}"
+            ) from error
         finally:
             engine.dispose()
 

@@ -43,6 +43,8 @@ _WRITER_PRAGMAS: Final = (
 )
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
 _SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
+_REFUSALS: Final = frozenset((3, 5, 6, 7, 8, 10, 11, 13, 14, 23, 26))
+"""PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB."""
 _DATA_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.InterfaceError,
@@ -214,6 +216,11 @@ class SQLite:
     def is_schema_error(self, error: BaseException) -> bool:
         """By the text: SQLite has one code for every error in SQL."""
         return any(words in str(driver_error(error)) for words in _SCHEMA_WORDS)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """By the primary code; a busy database is locked as a whole."""
+        code = getattr(driver_error(error), "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _REFUSALS
 
     def identity(self, connection: Connection) -> tuple[object, ...]:  # noqa: ARG002 - the signature is the protocol's
         """The file, whatever its path."""
