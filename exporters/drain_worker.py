@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporters.drain import Drain, drain_batch
+from exporters.drain import Drain, catch_up, drain_batch
 from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
 from exporters.spool_directory import orphans
 from exporters.spool_reader import SpoolReader
@@ -116,6 +116,7 @@ class DrainWorker:
     def _take_in(self, orphan: SpoolDirectory, store: ExecutionStore) -> None:
         reader = SpoolReader(orphan.path, is_growing=False)
         try:
+            catch_up(reader, self._exporter)
             while frames := drain_batch(reader, self._exporter, self._count):
                 self._adopted += frames
                 self._tell()

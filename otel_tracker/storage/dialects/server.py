@@ -23,6 +23,7 @@ from otel_tracker.storage.dialects.base import driver_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
 _logger = logging.getLogger("otel_tracker.storage")
@@ -48,6 +49,7 @@ class Server:
     name = ""
     rests_for_seconds = 1.0
     driver_package = ""
+    clock: ColumnElement[int]
     """What to install where the driver is missing."""
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
@@ -152,9 +154,8 @@ class Server:
         """Its disk is elsewhere."""
         return None
 
-    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:  # noqa: ARG002 - the signature is the protocol's
+    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
         """Nothing: the server uses the room for the next rows."""
-        return 0
 
     def close(self) -> None:
         """Nothing is held."""
