@@ -18,8 +18,9 @@ from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.auth import guard
+from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
-from bridge_app.history import History, RetentionDays
+from bridge_app.history import History
 from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
@@ -134,6 +135,8 @@ class Application:
 
     async def _stop(self) -> None:
         self.begin_stop()
+        if self.history:
+            await asyncio.to_thread(self.history.cleaner.stop)
         await self.runner.stop(self.config.server.shutdown_grace_seconds)
         for daemon in self._daemons:
             daemon.stop()
@@ -148,7 +151,9 @@ class Application:
 def _daemons(history: History, *, cleanup_seconds: float) -> list[Daemon]:
     look = history.watch.look
     return [
-        Daemon("retention", interval_seconds=cleanup_seconds, act=lambda: history.prune(now=time.time_ns())),
+        Daemon(
+            "retention", interval_seconds=cleanup_seconds, act=lambda: history.cleaner.by_itself(now=time.time_ns())
+        ),
         Daemon("store-watch", interval_seconds=LOOK_EVERY_SECONDS, act=look, waits_first=False),
     ]
 
@@ -161,7 +166,7 @@ def _history(config: Config, instance_id: str) -> History:
         spool_max_bytes=tracking.spool.max_bytes,
         sync=tracking.durability == "disk",
         instance_id=instance_id,
-        retention_days=RetentionDays(records=config.retention_days(), rollups=tracking.rollup_retention_days),
+        bounds=Bounds.from_config(config),
     )
 
 

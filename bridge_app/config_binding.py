@@ -1,8 +1,9 @@
 """Nodes + environment → the fields of a struct tree, each with its origin; one exact message for whatever does not fit.
 
 Knows structs and their `Meta`, no single key. A field's `Meta.description` is the expectation quoted in messages;
-`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused) or `duration` (text
-such as "1h30m", kept as seconds). Overrides: `BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
+`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused), `duration` (text such
+as "1h30m", kept as seconds) or `size` (text such as "10GB", or a number, kept as bytes). Overrides:
+`BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ PREFIX = "BRIDGE__"
 MASK = "***"
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+_SIZE = re.compile(r"([0-9]{1,15})(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_SIZE_UNITS: dict[str, int] = {"B": 1} | {
+    f"{letter}{kind}": int(base**power)
+    for power, letter in enumerate("KMGT", start=1)
+    for kind, base in (("iB", 1024), ("B", 1000))
+}
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$\{)")
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -42,6 +49,7 @@ class Field:
     expectation: str
     secret: bool
     duration: bool
+    size: bool
     reference_only: bool
 
     @property
@@ -55,6 +63,8 @@ class Field:
             return MASK
         if self.duration and isinstance(value, int):
             return format_duration(value)
+        if self.size and isinstance(value, int):
+            return format_size(value)
         return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
@@ -82,6 +92,23 @@ def format_duration(seconds: int) -> str:
         return f"{seconds // 86_400}d"
     parts = (("h", seconds // 3600), ("m", seconds % 3600 // 60), ("s", seconds % 60))
     return "".join(f"{number}{unit}" for unit, number in parts if number) or "0s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "10GB" (10 * 10**9), "512MiB" (512 * 2**20) or "4096B". Raises `ValueError` for anything else."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads back.
+
+    >>> format_size(10_000_000_000), format_size(2**30), format_size(1001)
+    ('10GB', '1GiB', '1001B')
+    """
+    return min((f"{size // unit}{name}" for name, unit in _SIZE_UNITS.items() if size % unit == 0), key=len)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -220,6 +247,7 @@ def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
         expectation=expectation or _expectation(info),
         secret=bool(extra.get("secret")),
         duration=bool(extra.get("duration")),
+        size=bool(extra.get("size")),
         reference_only=bool(extra.get("reference_only")),
     )
 
@@ -247,6 +275,8 @@ def _builtin(leaf: Field, node: Node) -> object:
             return [_text_or_value(item) if isinstance(item, Scalar) else _builtin(leaf, item) for item in items]
         case Scalar() if _choices(leaf) or leaf.duration:
             return _word(leaf, node)
+        case Scalar(kind="str") if leaf.size:
+            return _size(node.text)
         case Scalar() if isinstance(leaf.info, msgspec.inspect.StrType):
             return _text_or_value(node)
     value = config_source.scalar_value(node)
@@ -264,6 +294,13 @@ def _word(leaf: Field, node: Scalar) -> object:
         return parse_duration(node.text)
     except ValueError:  # its message repeats the value, which may come from a reference
         raise ValueError("units are d, h, m and s") from None
+
+
+def _size(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() and text.isascii() else parse_size(text)
+    except ValueError:  # its message repeats the value, which may come from a reference
+        raise ValueError("units are B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB") from None
 
 
 def _text_or_value(node: Scalar) -> object:

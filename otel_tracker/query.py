@@ -163,7 +163,7 @@ class LastCleanup(msgspec.Struct, frozen=True, kw_only=True):
     """The newest run of the retention in a store, whoever ran it."""
 
     time: int
-    """Nanoseconds since the epoch, when it ended, by the clock of who ran it."""
+    """Nanoseconds since the epoch, when it began, by the clock of who ran it."""
     deleted: int
     freed_bytes: int
 

@@ -26,9 +26,9 @@ class LastCleanups:
     def __init__(self, database: Database) -> None:
         self._put = database.dialect.upsert(settings, key=("name",), guard=None)
 
-    def put(self, connection: Connection, result: PruneResult, *, now: int) -> None:
+    def put(self, connection: Connection, result: PruneResult, *, began: int) -> None:
         """In the caller's transaction."""
-        numbers = (now, result.deleted, result.freed_bytes)
+        numbers = (began, result.deleted, result.freed_bytes)
         self._put(connection, [(name, 0) for name in _NAMES])
         connection.execute(
             _change, [{"key": name, "number": number} for name, number in zip(_NAMES, numbers, strict=True)]

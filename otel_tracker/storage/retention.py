@@ -90,6 +90,7 @@ class _Run:
         self._on_batch = on_batch
         self._removal = Removal(database.dialect, rollups)
         self._renewed_at = time.monotonic()
+        self._began = time.time_ns()
 
     def all(self, policy: RetentionPolicy) -> None:
         if policy.started_before is not None:
@@ -108,7 +109,7 @@ class _Run:
     def end(self) -> None:
         """Leave it to others, and tell what was done."""
         with self._database.write() as connection:
-            LastCleanups(self._database).put(connection, self.done, now=time.time_ns())
+            LastCleanups(self._database).put(connection, self.done, began=self._began)
             self._lease.release(connection)
 
     def _stage(self, stage: Stage, *, most_rows: int | None = None, down_to: int | None = None) -> None:
