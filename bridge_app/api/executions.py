@@ -198,7 +198,7 @@ class ExecutionsController(Controller):
         "/cleanup",
         sync_to_thread=True,
         status_code=200,
-        summary="Delete what is older than the retention",
+        summary="Delete what the retention does not keep",
         responses=answers(PruneResult, "How much it was", example=examples.CLEANUP, errors=(404, 409, 422, 503)),
     )
     def clean_up(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from bridge_app.api.times import moment
-from bridge_app.config_binding import format_duration, parse_duration
 from bridge_app.problems import FieldError
+from bridge_app.units import format_duration, parse_duration
 from otel_tracker.query import SeriesRequest, StatsRequest
 
 MAX_POINTS: Final = 2000

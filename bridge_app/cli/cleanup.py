@@ -14,8 +14,8 @@ from bridge_app.cleaning import Bounds, older_than
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
 from bridge_app.cli.history import opened_store
 from bridge_app.cli.text import count_text, size_text
-from bridge_app.config_binding import parse_duration
 from bridge_app.errors import BridgeError
+from bridge_app.units import parse_duration
 
 if TYPE_CHECKING:
     from pathlib import Path

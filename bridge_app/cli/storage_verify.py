@@ -12,7 +12,7 @@ from bridge_app.cli.command import Command, config_option, json_option, load_con
 from bridge_app.cli.history import opened_store
 from bridge_app.cli.tables import print_table
 from bridge_app.cli.text import count_text, size_text, time_text
-from bridge_app.config_binding import format_duration
+from bridge_app.units import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path

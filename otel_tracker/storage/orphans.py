@@ -59,7 +59,7 @@ def first_id(moment: int) -> str:
     """What every UUIDv7 that was made before that nanosecond is less than, and none that was made later.
 
     >>> first_id(1_749_220_428_123_000_000)
-    '01974564-23fb'
+    '019745a9-895b'
     """
     digits = f"{max(0, min(_MOST_MILLISECONDS, moment // 1_000_000)):012x}"
     return f"{digits[:8]}-{digits[8:]}"

@@ -10,27 +10,29 @@ from typing import Final
 
 HOLD_SECONDS: Final = 0.015
 _FASTER: Final = 1.5
-_LEAST: Final = 1
+"""What a step up multiplies by at most: one that is quick for some other reason is not followed by one that blocks."""
 
 
 class Pace:
     """Of one kind of work."""
 
-    def __init__(self, *, first: int, most: int) -> None:
-        self.size = first
+    def __init__(self, *, least: int, most: int) -> None:
+        """`least` is what a transaction is worth: its commit takes as long, however little it does."""
+        self.size = least
         """Rows, or pages, of the next transaction."""
-        self._most = most
+        self._least, self._most = least, most
 
     def took(self, seconds: float, *, done: int) -> None:
         """A transaction that did so many held the database for so long.
 
-        >>> pace = Pace(first=100, most=1000)
-        >>> pace.took(0.030, done=100), pace.size
-        (None, 50)
-        >>> pace.took(0.001, done=50), pace.size
-        (None, 75)
+        >>> pace = Pace(least=100, most=1000)
+        >>> pace.took(0.001, done=100), pace.size
+        (None, 151)
+        >>> pace.took(0.020, done=151), pace.size
+        (None, 113)
         """
-        wanted = self.size if seconds <= 0 else int(done * HOLD_SECONDS / seconds)
-        if wanted > self.size and done < self.size:
-            return  # it was small for want of work, which tells nothing of a larger one
-        self.size = max(_LEAST, min(self._most, wanted, int(self.size * _FASTER) + 1 if wanted > self.size else wanted))
+        fitting = int(done * HOLD_SECONDS / max(seconds, 1e-6))
+        if fitting <= self.size:
+            self.size = max(self._least, fitting)
+        elif done >= self.size:  # a small one, for want of work, tells nothing of a larger one
+            self.size = min(self._most, fitting, int(self.size * _FASTER) + 1)

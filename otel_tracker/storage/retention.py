@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from otel_tracker.storage.rollups import Rollups
 
 _LEASE: Final = "cleanup"
-_FIRST_ROWS: Final = 50
+_LEAST_ROWS: Final = 100
+"""Of a transaction; fewer where they hold more than `MOST_BYTES`."""
 _READ_SECONDS: Final = 60.0
 _LEAST_PAUSE_SECONDS: Final = 0.005
 """Who waits for an SQLite file looks every 2 ms whether it is free."""
@@ -115,7 +116,7 @@ class _Run:
     def _stage(self, stage: Stage, *, most_rows: int | None = None, down_to: int | None = None) -> None:
         """Everything that fits, or so many, or until no more bytes than that are stored."""
         walk = _Walk(stage, down_to)
-        pace = Pace(first=_FIRST_ROWS, most=candidates.PAGE)
+        pace = Pace(least=_LEAST_ROWS, most=candidates.PAGE)
         left = most_rows
         while page := self._page(walk):
             while page and left != 0:
@@ -166,7 +167,7 @@ class _Run:
             walk.mark = passed
 
     def _orphans(self, before: int) -> None:
-        pace = Pace(first=_FIRST_ROWS, most=candidates.PAGE)
+        pace = Pace(least=_LEAST_ROWS, most=candidates.PAGE)
         for page in orphans.pages(self._database, before=before):
             rest = page
             while rest:

@@ -238,7 +238,7 @@ class SQLite:
 
     def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
         """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log, if no reader is in it."""
-        pace = Pace(first=vacuum.FIRST_PAGES, most=vacuum.MOST_PAGES)
+        pace = Pace(least=vacuum.LEAST_PAGES, most=vacuum.MOST_PAGES)
         while True:
             with self._maintained(engine) as (connection, held):
                 freed = vacuum.give_back_slice(connection, pages=pace.size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
-FIRST_PAGES: Final = 64
+LEAST_PAGES: Final = 64
 MOST_PAGES: Final = 4_096
 
 
