@@ -73,8 +73,10 @@ class Application:
         self._daemons: list[Daemon] = []
 
     def begin_stop(self) -> None:
-        """Readiness goes 503 and new deliveries are refused; those in flight go on."""
+        """Readiness goes 503 and new deliveries are refused; those in flight go on. A cleanup ends with its batch."""
         self.bridge.is_stopping = True
+        if self.history:
+            self.history.cleaner.begin_stop()
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
@@ -135,8 +137,6 @@ class Application:
 
     async def _stop(self) -> None:
         self.begin_stop()
-        if self.history:
-            await asyncio.to_thread(self.history.cleaner.stop)
         await self.runner.stop(self.config.server.shutdown_grace_seconds)
         for daemon in self._daemons:
             daemon.stop()

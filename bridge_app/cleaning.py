@@ -99,14 +99,17 @@ class Cleaner:
             raise StorageUnavailableError(report.why)
         return report.result
 
-    def stop(self) -> None:
-        """End what runs after the batch under way; nothing is begun any more."""
+    def begin_stop(self) -> None:
+        """Have what runs end after the batch under way; nothing is begun any more. It does not wait."""
         with self._lock:
             self._is_stopping = True
-            running = list(self._running)
-        for process in running:
-            process.terminate()
-        for process in running:
+            for process in self._running:
+                process.terminate()
+
+    def stop(self) -> None:
+        """The same, and wait for it."""
+        self.begin_stop()
+        for process in list(self._running):
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
