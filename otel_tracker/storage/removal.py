@@ -43,6 +43,8 @@ class Removal:
 
     def __init__(self, dialect: Dialect, rollups: Rollups) -> None:
         self._rollups = rollups
+        self.touched: set[tuple[int, int]] = set()
+        """Buckets of the rollups, as width and start, in which rows may count nothing any more."""
         among = dialect.among
         # Children are deleted by name: foreign keys may be switched off, and spans have none.
         self._deletes = (
@@ -91,7 +93,7 @@ class Removal:
             deltas = Deltas(agreed.width)
             deltas.move_to_pruned(Counted(*row[: len(Counted._fields)]) for row in rows)
             self._rollups.apply(connection, deltas)
-            self._rollups.drop_empty(connection, deltas)
+            self.touched |= deltas.buckets()
 
 
 def _first(ids: Sequence[str], found: dict[str, tuple[Row[Any], int]], most_bytes: int) -> tuple[list[str], int]:

@@ -3,7 +3,8 @@
 In: a `RetentionPolicy`. Out: a `PruneResult`; what it is about is deleted with children, and the space goes back to the
 disk. One DELETE of half a million rows blocked a writer for 18.7 s; here each transaction holds the database for about
 15 ms (`pace`), and the pause after it is as long. One process does it at a time (`lease`). What is cut short is done
-the next time, from where it stopped. Pending and running executions are never touched.
+the next time, from where it stopped. So is what a power cut takes back: no transaction waits for the disk, those of
+others, which do, take along what went before. Pending and running executions are never touched.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LEASE: Final = "cleanup"
 _LEAST_ROWS: Final = 100
 """Of a transaction; fewer where they hold more than `MOST_BYTES`."""
+_DROPPED_BUCKETS: Final = 100
 _READ_SECONDS: Final = 60.0
 _LEAST_PAUSE_SECONDS: Final = 0.005
 """Who waits for an SQLite file looks every 2 ms whether it is free."""
@@ -123,14 +125,27 @@ class _Run:
                 chunk = page[: pace.size if left is None else min(pace.size, left)]
                 removed, seconds = self._batch(walk, chunk)
                 if removed is None:
+                    self._drop_empty()
                     return
                 left = None if left is None else left - removed.rows
                 pace.took(seconds, done=removed.passed)
                 page = page[removed.passed :]
                 self._tell(stage, removed)
                 self._pause(seconds)
+            self._drop_empty()
             if left == 0:
                 return
+
+    def _drop_empty(self) -> None:
+        """Once a page: the rows of the rollups that count nothing harm nobody meanwhile."""
+        touched = sorted(self._removal.touched)
+        for start in range(0, len(touched), _DROPPED_BUCKETS):
+            with self._database.write(synced=False) as connection:
+                self._begin(connection)
+                begun = time.monotonic()
+                self._rollups.drop_empty(connection, set(touched[start : start + _DROPPED_BUCKETS]))
+            self._pause(time.monotonic() - begun)
+        self._removal.touched.clear()
 
     def _page(self, walk: _Walk) -> list[Position]:
         with self._database.read(seconds=_READ_SECONDS) as connection:
@@ -143,7 +158,7 @@ class _Run:
 
     def _batch(self, walk: _Walk, chunk: list[Position]) -> tuple[Removed | None, float]:
         """One transaction, and for how long it held the database; None where there is nothing left to do."""
-        with self._database.write() as connection:
+        with self._database.write(synced=False) as connection:
             agreed = self._begin(connection)
             begun = time.monotonic()
             most = MOST_BYTES if walk.down_to is None else min(MOST_BYTES, agreed.stored_bytes - walk.down_to)
@@ -172,7 +187,7 @@ class _Run:
             rest = page
             while rest:
                 chunk, rest = rest[: pace.size], rest[pace.size :]
-                with self._database.write() as connection:
+                with self._database.write(synced=False) as connection:
                     agreed = self._begin(connection)
                     begun = time.monotonic()
                     size = orphans.remove(connection, agreed, chunk, database=self._database, rollups=self._rollups)

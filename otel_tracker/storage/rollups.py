@@ -121,10 +121,10 @@ class Rollups:
             deleted += removed
         return deleted
 
-    def drop_empty(self, connection: Connection, deltas: Deltas) -> None:
-        """Delete what these deltas brought down to nothing."""
-        for table, rows in ((rollups, deltas.count_rows()), (rollup_durations, deltas.slot_rows())):
-            for chosen in _in_buckets(table, {(row[0], row[1]) for row in rows}):
+    def drop_empty(self, connection: Connection, buckets: set[tuple[int, int]]) -> None:
+        """Delete what was brought down to nothing in these buckets, pairs of width and start."""
+        for table in (rollups, rollup_durations):
+            for chosen in _in_buckets(table, buckets):
                 connection.execute(delete(table).where(chosen, table.c.total == 0))
 
     def _delete_buckets(self, started_before: int) -> int:

@@ -45,6 +45,10 @@ class Dialect(Protocol):
         """Held around every write transaction and checkpoint."""
         ...
 
+    def transaction(self, connection: Connection, *, synced: bool) -> contextlib.AbstractContextManager[object]:
+        """A transaction that, with `synced`, is on the disk once it is committed."""
+        ...
+
     def bounded(self, connection: Connection, *, seconds: float | None) -> contextlib.AbstractContextManager[None]:
         """Break the connection where the database does not answer: for so long in all, or (None) to one statement."""
         ...

@@ -35,6 +35,7 @@ class PostgreSQL(Server):
 
     name = "postgresql"
     driver_package = "psycopg"
+    unsynced = "SET LOCAL synchronous_commit = off"
     clock: ColumnElement[int] = literal_column(
         "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) * 1000000", BigInteger
     )

@@ -50,6 +50,8 @@ class Server:
     rests_for_seconds = 1.0
     driver_package = ""
     clock: ColumnElement[int]
+    unsynced = ""
+    """The statement after which a transaction's commit does not wait for the disk; empty where there is none."""
     """What to install where the driver is missing."""
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
@@ -133,6 +135,14 @@ class Server:
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold: the server takes care."""
         return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
+        """As the server syncs; a subclass may know how to ask for less."""
+        with connection.begin():
+            if not synced and self.unsynced:
+                connection.exec_driver_sql(self.unsynced)
+            yield
 
     @contextlib.contextmanager
     def bounded(self, connection: Connection, *, seconds: float | None) -> Iterator[None]:

@@ -14,7 +14,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Engine, NullPool, Table, create_engine, event, func, literal_column
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Engine,
+    NullPool,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -22,7 +35,7 @@ from sqlalchemy.pool import QueuePool
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
 from otel_tracker.storage.dialects import dbstat, vacuum
-from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
+from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
 from otel_tracker.storage.mutex import ProcessMutex
 from otel_tracker.storage.pace import Pace
 
@@ -160,6 +173,19 @@ class SQLite:
         with self._mutex.held(timeout_seconds=BUSY_TIMEOUT_SECONDS):
             yield
 
+    @contextlib.contextmanager
+    def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
+        """Without a sync of the log, where that is not asked for: the next commit that syncs takes it along."""
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        if not synced:
+            driver.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with connection.begin():
+                yield
+        finally:
+            if not synced:
+                driver.execute("PRAGMA synchronous=FULL")
+
     def _stat(self) -> tuple[int, int]:
         stat = self._path.stat()
         return stat.st_dev, stat.st_ino
@@ -181,8 +207,9 @@ class SQLite:
         return contextlib.nullcontext()
 
     def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        """See `in_list`."""
-        return in_list(column)
+        """`IN` of a JSON array: one parameter, and one statement for any number of values."""
+        values = func.json_each(bindparam("ids", type_=JSON)).table_valued("value")
+        return column.in_(select(values.c.value))
 
     def insert(self, table: Table) -> Batch:
         """By the driver's `executemany`."""
