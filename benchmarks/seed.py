@@ -15,11 +15,12 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from otel_tracker.record import ExecutionRecord, Rank, Status
 from otel_tracker.storage import open_store
 from otel_tracker.storage import rows as convert
+from otel_tracker.storage.agreed import EXECUTION_BYTES, STORED
 from otel_tracker.storage.buckets import Deltas
 from otel_tracker.storage.tables import executions, payloads, rollup_durations, rollups, tags
 
@@ -97,7 +98,7 @@ def seed(path: Path, count: int) -> float:
     """Fill a new history; says how many records a second went in."""
     open_store(f"sqlite:///{path}").close()
     begun = time.perf_counter()
-    source, counted = records(count), Deltas(3_600_000_000_000)
+    source, counted, stored = records(count), Deltas(3_600_000_000_000), 0
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-262144; PRAGMA foreign_keys=OFF")
         for start in range(0, count, BATCH):
@@ -108,9 +109,11 @@ def seed(path: Path, count: int) -> float:
             connection.executemany(insert(tags), (values for one in batch for values in tag_values(one)))
             connection.execute("COMMIT")
             counted.add(map(convert.counted, map(convert.execution_values, batch)))
+            stored += sum(EXECUTION_BYTES + cast("int", convert.payload_values(one)[2]) for one in batch)
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(insert(rollups), counted.count_rows())
         connection.executemany(insert(rollup_durations), counted.slot_rows())
+        connection.execute("INSERT INTO settings (name, value) VALUES (?, ?)", (STORED, stored))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return count / (time.perf_counter() - begun)

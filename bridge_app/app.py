@@ -19,8 +19,9 @@ from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.api.scans import Scans
 from bridge_app.auth import guard
+from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
-from bridge_app.history import History, RetentionDays
+from bridge_app.history import History
 from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
@@ -73,8 +74,10 @@ class Application:
         self._daemons: list[Daemon] = []
 
     def begin_stop(self) -> None:
-        """Readiness goes 503 and new deliveries are refused; those in flight go on."""
+        """Readiness goes 503 and new deliveries are refused; those in flight go on. A cleanup ends with its batch."""
         self.bridge.is_stopping = True
+        if self.history:
+            self.history.cleaner.begin_stop()
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
@@ -150,7 +153,9 @@ class Application:
 def _daemons(history: History, *, cleanup_seconds: float) -> list[Daemon]:
     look = history.watch.look
     return [
-        Daemon("retention", interval_seconds=cleanup_seconds, act=lambda: history.prune(now=time.time_ns())),
+        Daemon(
+            "retention", interval_seconds=cleanup_seconds, act=lambda: history.cleaner.by_itself(now=time.time_ns())
+        ),
         Daemon("store-watch", interval_seconds=LOOK_EVERY_SECONDS, act=look, waits_first=False),
     ]
 
@@ -163,7 +168,7 @@ def _history(config: Config, instance_id: str) -> History:
         spool_max_bytes=tracking.spool.max_bytes,
         sync=tracking.durability == "disk",
         instance_id=instance_id,
-        retention_days=RetentionDays(records=config.retention_days(), rollups=tracking.rollup_retention_days),
+        bounds=Bounds.from_config(config),
     )
 
 

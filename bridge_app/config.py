@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge_app import config_source
-from bridge_app.config_binding import Binder, fields, format_duration
+from bridge_app.config_binding import Binder, fields
 from bridge_app.config_sections import (
     AuthConfig,
     LoggingConfig,
@@ -28,6 +28,7 @@ from bridge_app.config_sections import (
     TrackingConfig,
 )
 from bridge_app.errors import ConfigError
+from bridge_app.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,8 +1,9 @@
 """Nodes + environment → the fields of a struct tree, each with its origin; one exact message for whatever does not fit.
 
 Knows structs and their `Meta`, no single key. A field's `Meta.description` is the expectation quoted in messages;
-`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused) or `duration` (text
-such as "1h30m", kept as seconds). Overrides: `BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
+`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused), `duration` (text such
+as "1h30m", kept as seconds) or `size` (text such as "10GB", or a number, kept as bytes). Overrides:
+`BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import msgspec
 from bridge_app import config_source
 from bridge_app.config_source import Node, Scalar, Sequence
 from bridge_app.errors import ConfigError
+from bridge_app.units import format_duration, format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PREFIX = "BRIDGE__"
 MASK = "***"
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$\{)")
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -42,6 +42,7 @@ class Field:
     expectation: str
     secret: bool
     duration: bool
+    size: bool
     reference_only: bool
 
     @property
@@ -55,6 +56,8 @@ class Field:
             return MASK
         if self.duration and isinstance(value, int):
             return format_duration(value)
+        if self.size and isinstance(value, int):
+            return format_size(value)
         return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
@@ -66,22 +69,6 @@ def fields(struct: type[msgspec.Struct], *, prefix: str = "") -> Iterator[Field]
             yield from fields(item.type, prefix=f"{path}.")
         else:
             yield _leaf(path, item)
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of "24h", "90m", "30s", "7d" or "1h30m". Raises `ValueError` for anything else."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration")
-    return sum(int(number or 0) * seconds for number, seconds in zip(match.groups(), _UNITS.values(), strict=True))
-
-
-def format_duration(seconds: int) -> str:
-    """The shortest text that `parse_duration` reads back: whole hours stay hours, so a day is "24h"."""
-    if seconds % 86_400 == 0 and seconds > 86_400:
-        return f"{seconds // 86_400}d"
-    parts = (("h", seconds // 3600), ("m", seconds % 3600 // 60), ("s", seconds % 60))
-    return "".join(f"{number}{unit}" for unit, number in parts if number) or "0s"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -220,6 +207,7 @@ def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
         expectation=expectation or _expectation(info),
         secret=bool(extra.get("secret")),
         duration=bool(extra.get("duration")),
+        size=bool(extra.get("size")),
         reference_only=bool(extra.get("reference_only")),
     )
 
@@ -247,6 +235,8 @@ def _builtin(leaf: Field, node: Node) -> object:
             return [_text_or_value(item) if isinstance(item, Scalar) else _builtin(leaf, item) for item in items]
         case Scalar() if _choices(leaf) or leaf.duration:
             return _word(leaf, node)
+        case Scalar(kind="str") if leaf.size:
+            return _size(node.text)
         case Scalar() if isinstance(leaf.info, msgspec.inspect.StrType):
             return _text_or_value(node)
     value = config_source.scalar_value(node)
@@ -264,6 +254,13 @@ def _word(leaf: Field, node: Scalar) -> object:
         return parse_duration(node.text)
     except ValueError:  # its message repeats the value, which may come from a reference
         raise ValueError("units are d, h, m and s") from None
+
+
+def _size(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() and text.isascii() else parse_size(text)
+    except ValueError:  # its message repeats the value, which may come from a reference
+        raise ValueError("units are B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB") from None
 
 
 def _text_or_value(node: Scalar) -> object:

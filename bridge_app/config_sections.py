@@ -20,7 +20,12 @@ RemotePort = Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 6
 Bytes = Annotated[
     int, Meta(ge=1, le=2**53, description="a size in bytes as a whole number of at least 1, such as 1048576")
 ]
+OptionalSize = Annotated[
+    Annotated[int, Meta(ge=1_000_000, le=2**53)] | None,
+    Meta(description='a size of at least 1MB with its unit, such as "10GB"', extra={"size": True}),
+]
 Count = Annotated[int, Meta(ge=1, le=10**9, description="a whole number of at least 1, such as 10")]
+OptionalCount = Annotated[Count | None, Meta(description="a whole number of at least 1, such as 100000")]
 Days = Annotated[int, Meta(ge=1, le=36_500, description="days as a whole number of at least 1, such as 30")]
 OptionalDays = Annotated[Days | None, Meta(description="days as a whole number of at least 1, such as 30")]
 Seconds = Annotated[float, Meta(gt=0, le=604_800, description="seconds as a number, such as 30")]
@@ -203,6 +208,8 @@ class TrackingConfig(Section, frozen=True, kw_only=True):
     cleanup_interval: Duration = 86_400
     metrics_aggregation_interval: Duration = 3_600
     retention_days: OptionalDays = None
+    max_executions_per_plugin: OptionalCount = None
+    max_bytes: OptionalSize = None
     rollup_retention_days: Days = 400
     durability: Literal["disk", "process", "off"] = "disk"
     redact_keys: Words = ()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from bridge_app.cleaning import Cleaner
 from bridge_app.durability import DurableAnswers
 from bridge_app.realtime import Realtime
 from bridge_app.store_watch import StoreWatch
@@ -33,21 +34,13 @@ if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
+    from bridge_app.cleaning import Bounds
     from exporters.account import Settled
     from otel_tracker.ports import ExecutionStore
-    from otel_tracker.query import PruneResult
     from otel_tracker.record import ExecutionRecord
 
 logger = logging.getLogger("bridge_app.history")
 _KEEP_SECONDS: Final = 1.0
-_DAY: Final = 86_400_000_000_000
-
-
-class RetentionDays(NamedTuple):
-    """How long what is kept."""
-
-    records: int
-    rollups: int
 
 
 class History:
@@ -61,10 +54,10 @@ class History:
         spool_max_bytes: int,
         sync: bool,
         instance_id: str,
-        retention_days: RetentionDays,
+        bounds: Bounds,
     ) -> None:
         self.instance_id = instance_id
-        self.retention_days = retention_days
+        self.cleaner = Cleaner(store, bounds)
         self.realtime = Realtime()
         self.drain = DrainReport()
         """What the drain process said last."""
@@ -137,13 +130,6 @@ class History:
         span = self.spooled.starting(lambda span: given(span).get(EXECUTION_ID) == execution_id)
         return record_from_span(span) if span else None
 
-    def prune(self, *, now: int) -> PruneResult:
-        """Delete what is older than the retention; of the statistics, which outlive their records, too."""
-        pruned = self.store.prune(started_before=now - self.retention_days.records * _DAY)
-        self.store.prune_rollups(started_before=now - self.retention_days.rollups * _DAY)
-        self.watch.note_cleanup(pruned, now=now)
-        return pruned
-
     @property
     def settled(self) -> Settled:
         """What became of the executions that ended, as far as the drain has come."""
@@ -167,6 +153,7 @@ class History:
     def close(self, *, drain_seconds: float = 3.0) -> None:
         """Flush the spool, drain for so long, release the store. What is left is taken in at the next start."""
         self._stopping.set()
+        self.cleaner.stop()
         self._spool.flush(timeout_seconds=drain_seconds)
         if self._spool is not self._absent:
             self._drain_process.stop(timeout_seconds=drain_seconds)

@@ -40,6 +40,7 @@ class Metrics:
         counter("webhook_bridge.tracking.failures", [self._failures], unit="{failure}", description="Tracking faults")
         counter("otel.sdk.span.started", [self._started], unit="{span}", description="Execution spans started")
         counter("webhook_bridge.spool.dropped", [self._dropped], unit="{frame}", description="Frames lost, and why")
+        counter("webhook_bridge.cleanup.skipped", [self._skipped], unit="{run}", description="Cleanups left to others")
         self._account_for(meter)
         gauge("webhook_bridge.spool.size", [self._spool_bytes], unit="By", description="Bytes waiting for the store")
         gauge("webhook_bridge.spool.age", [self._spool_age], unit="s", description="Age of the oldest waiting record")
@@ -101,6 +102,9 @@ class Metrics:
     def _dropped(self, _: CallbackOptions) -> Iterable[Observation]:
         dropped = self._history.spool_json()["dropped"] if self._history else {}
         return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
+
+    def _skipped(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._history.cleaner.skipped)] if self._history else []
 
     def _spool_bytes(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._history.spool_json()["bytes"])] if self._history else []

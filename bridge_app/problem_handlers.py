@@ -26,7 +26,7 @@ from bridge_app.problems import (
     problem_type_for_error,
     problem_type_for_status,
 )
-from otel_tracker.errors import CursorError, PeriodTooLongError, StorageError
+from otel_tracker.errors import CleanupRunningError, CursorError, PeriodTooLongError, StorageError
 
 _logger = logging.getLogger(__name__)
 # Litestar names a missing parameter in its text only.
@@ -100,6 +100,9 @@ def _own_error(kind: ProblemType, error: Exception) -> Response[bytes]:
         return problem_response(kind, detail=str(error), errors=[{"field": "cursor", "message": str(error)}])
     if isinstance(error, PeriodTooLongError):
         return problem_response(kind, detail=str(error), errors=[{"field": "granularity", "message": str(error)}])
+    if isinstance(error, CleanupRunningError):
+        detail = "Another process is cleaning the history; it goes on by itself."
+        return problem_response(kind, detail=detail, headers={"Retry-After": str(error.seconds)})
     if isinstance(error, StorageError):
         # Its text may name hosts, users and paths: that is for the operator, not for the sender.
         _logger.warning("storage did not answer: %s", error)

@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from otel_tracker.errors import CursorError, PeriodTooLongError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.errors import (
+    CleanupRunningError,
+    CursorError,
+    PeriodTooLongError,
+    StorageSchemaError,
+    StorageUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,6 +165,7 @@ _BY_CLASS: Final[dict[type[BaseException], ProblemType]] = {
     TooManyRequestsError: _BY_STATUS[429],
     CursorError: _BY_STATUS[422],
     PeriodTooLongError: _BY_STATUS[422],
+    CleanupRunningError: ProblemType(409, "cleanup-running", "Another cleanup is running"),
     StorageUnavailableError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
     StorageSchemaError: ProblemType(503, "storage-unavailable", "The history cannot be read now"),
 }

@@ -1,6 +1,6 @@
 """StoreWatch: what a store says of itself too slowly, or only over time, looked up beforehand by a daemon.
 
-In: the store, now and then. Out: bytes of each table, growth, the last cleanup. Who asks over HTTP never waits for it.
+In: the store, now and then. Out: bytes of each table, and growth. Who asks over HTTP never waits for it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_tracker.ports import ExecutionStore
-    from otel_tracker.query import PruneResult
 
 LOOK_EVERY_SECONDS: Final = 60.0
 _TABLES_EVERY_SECONDS: Final = 3_600.0
 """SQLite reads its whole file for it: 0.7 s for a file of 900 MB that is in memory, longer from a disk."""
-
-
-class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of the retention."""
-
-    time: int
-    """Nanoseconds since the epoch, when it began."""
-    deleted: int
-    freed_bytes: int
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +31,6 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes by table, at most an hour old; None before the first look, and where the database cannot tell."""
     growth_per_day: int | None = None
     """Bytes; None in the first hour."""
-    last_cleanup: Cleanup | None = None
-    """By this process."""
 
 
 class StoreWatch:
@@ -52,13 +40,12 @@ class StoreWatch:
         self._store = store
         self._growth = Growth()
         self._tables: dict[str, int] | None = None
-        self._last_cleanup: Cleanup | None = None
         self._tables_at = float("-inf")
 
     @property
     def seen(self) -> Seen:
         """What is known by now."""
-        return Seen(tables=self._tables, growth_per_day=self._growth.per_day, last_cleanup=self._last_cleanup)
+        return Seen(tables=self._tables, growth_per_day=self._growth.per_day)
 
     def look(self) -> None:
         """Once a minute, in a thread that may wait."""
@@ -68,7 +55,3 @@ class StoreWatch:
             if now - self._tables_at >= _TABLES_EVERY_SECONDS:
                 self._tables = store.table_sizes()
                 self._tables_at = now
-
-    def note_cleanup(self, pruned: PruneResult, *, now: int) -> None:
-        """The retention has run."""
-        self._last_cleanup = Cleanup(time=now, deleted=pruned.deleted, freed_bytes=pruned.freed_bytes)

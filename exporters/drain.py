@@ -1,8 +1,9 @@
 """Drain: a thread that moves a spool into a destination, until the destination has it all.
 
-In: a `SpoolReader` and a `Destination`. Out: frames delivered in order, each at least once; what the destination will
-never take is buried in dead/. While the destination is away the frames stay in the spool, and it tries again. See
-`isolation` for the batch that keeps failing while the destination is there.
+In: a `SpoolReader` and a `Destination`. Out: frames delivered in order, each exactly once to a destination that keeps
+its position together with them, at least once to another; what the destination will never take is buried in dead/
+before it is passed. While the destination is away the frames stay in the spool, and it tries again. See `isolation` for
+the batch that keeps failing while the destination is there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import msgspec
 
 from exporters.backoff import delay_seconds
 from exporters.isolation import BATCH_BYTES, BATCH_FRAMES, Isolation, Judge
+from exporters.spool_cursor import Cursor
+from exporters.spool_reader import Place
+from otel_tracker.query import SpoolPosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +53,21 @@ class Destination(Judge, Protocol):
 
     name: str
 
-    def deliver(self, frames: Sequence[bytes]) -> Delivered:
-        """Take the frames, in order; repeats of earlier frames must do no harm. Raises to have them again later."""
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        """The newest `until` of that spool which came with frames that were taken; None where it is not known."""
+        ...
+
+    def deliver(
+        self,
+        frames: Sequence[bytes],
+        *,
+        until: SpoolPosition | None,
+        settle: Callable[[Delivered], object],
+    ) -> Delivered:
+        """Take the frames, in order, and keep `until` with them; raises to have them again later.
+
+        `settle` is to be told the same as the caller, before they are taken for good: it keeps what is refused.
+        """
         ...
 
 
@@ -61,6 +78,7 @@ class Drain:
         self, destination: Destination, reader: SpoolReader, *, on_change: Callable[[], object] = lambda: None
     ) -> None:
         self.reader = reader
+        self._is_caught_up = False
         self.rejected = self.lost = 0
         self.last_error = ""
         self._destination = destination
@@ -85,12 +103,16 @@ class Drain:
     def once(self) -> int:
         """Deliver what the spool holds now; says how many frames. Raises what the destination raises."""
         total = 0
+        is_caught_up, self._is_caught_up = self._is_caught_up, False  # after a failure the next look asks again
+        if not is_caught_up:
+            catch_up(self.reader, self._destination)
         while frames := drain_some(self.reader, self._destination, self._isolation, self._count):
             total += frames
             self.last_error = ""
             self._on_change()
             if self._stopping.is_set():
                 break
+        self._is_caught_up = True
         return total
 
     def _count(self, delivered: Delivered) -> None:
@@ -149,12 +171,40 @@ def drain_batch(
     *,
     max_frames: int = BATCH_FRAMES,
 ) -> int:
-    """Move one batch; says how many frames it had. Raises what the destination raises, and then nothing was moved."""
+    """Move one batch; says how many frames it had. Raises what the destination raises: see `catch_up` then."""
     batch = reader.read(max_frames=max_frames, max_bytes=BATCH_BYTES)
-    if batch.frames:
-        delivered = destination.deliver(batch.frames)
+
+    def settle(delivered: Delivered) -> None:
         on_delivered(delivered)
         for index, reason in delivered.rejected:
             reader.bury(batch.frames[index], reason=reason)
+
+    if batch.frames:
+        place = reader.place(batch.last)
+        until = None if place is None else _position(reader, place)
+        destination.deliver(batch.frames, until=until, settle=settle)
         reader.commit(batch)
     return len(batch.frames)
+
+
+def catch_up(reader: SpoolReader, destination: Destination) -> None:
+    """Pass over what the destination took already, whatever the spool's own cursor says; at first, and after a failure.
+
+    Raises what the destination raises.
+    """
+    position = destination.position(reader.instance_id)
+    if position is not None:
+        cursor = Cursor(position.segment, position.offset, position.frames, position.corrupt)
+        reader.skip_to(Place(cursor, position.checksum))
+
+
+def _position(reader: SpoolReader, place: Place) -> SpoolPosition:
+    cursor = place.cursor
+    return SpoolPosition(
+        instance_id=reader.instance_id,
+        segment=cursor.segment,
+        offset=cursor.offset,
+        frames=cursor.index,
+        corrupt=cursor.corrupt,
+        checksum=place.checksum,
+    )

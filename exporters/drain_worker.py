@@ -9,7 +9,6 @@ running as interrupted, and reports by lines on standard output. It ends when it
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporters.drain import Drain, drain_some
+from exporters.child_process import end_with, step_back
+from exporters.drain import Drain, catch_up, drain_some
 from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
 from exporters.isolation import Isolation
 from exporters.orphans import orphans
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _KEEP_SECONDS: Final = 1.0
 _ADOPT_SECONDS: Final = 2.0
 _ADOPT_AT_ONCE: Final = 16
-_NICE: Final = 5
 
 
 class DrainWorker:
@@ -123,6 +122,7 @@ class DrainWorker:
         reader = SpoolReader(orphan.path, is_growing=False)
         isolation = self._isolations.setdefault(orphan.instance_id, Isolation(self._exporter))
         try:
+            catch_up(reader, self._exporter)
             while frames := drain_some(reader, self._exporter, isolation, self._count):
                 self._adopted += frames
                 self._tell()
@@ -165,29 +165,18 @@ class DrainWorker:
 def main() -> None:
     """Serve the parent that started this process; it ends when the parent's end of the pipe does."""
     parent = os.getppid()
-    _step_back()
+    step_back()
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         return  # the parent ended before it had said what to do
     settings = msgspec.json.decode(line, type=DrainSettings)
     worker = DrainWorker(settings, report=_write_line)
     worker.start()
-    threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()
     line = sys.stdin.buffer.readline()
     if line:
         worker.finish(timeout_seconds=msgspec.json.decode(line, type=DrainFinish).timeout_seconds)
     os._exit(0)  # threads may be stuck in a database that does not answer; nothing here needs their farewell
-
-
-def _step_back() -> None:
-    """Let the process that serves go first, where both want the processor: it has somebody waiting.
-
-    Linux shares its processors out by session first (sched(7), autogroups), and a nice value counts within one only.
-    At 5 it still gets a quarter of a processor that is wanted without end, which is more than it needs.
-    """
-    os.nice(_NICE)
-    with contextlib.suppress(OSError):  # a kernel without autogroups, or /proc read-only
-        Path("/proc/self/autogroup").write_text(str(_NICE), encoding="ascii")
 
 
 def _write_line(report: DrainReport) -> None:
@@ -195,13 +184,6 @@ def _write_line(report: DrainReport) -> None:
         os.write(sys.stdout.fileno(), msgspec.json.encode(report) + b"\n")
     except OSError:
         os._exit(0)
-
-
-def _end_with(parent: int) -> None:
-    """Where a forked child of the parent holds the pipe open, the pipe does not tell of the parent's end."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(0)
 
 
 if __name__ == "__main__":

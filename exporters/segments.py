@@ -116,9 +116,14 @@ def list_segments(directory: Path) -> list[Segment]:
     return sorted(segments, key=lambda segment: segment.number)
 
 
+def segment_path(directory: Path, number: int) -> Path:
+    """Of the segment of that number, whether or not it is there."""
+    return directory / f"{number:08d}.seg"
+
+
 def create_segment(directory: Path, *, number: int, sync: bool) -> tuple[Segment, int]:
     """A new empty segment and its descriptor for appending. Raises OSError and leaves no file when that fails."""
-    path = directory / f"{number:08d}.seg"
+    path = segment_path(directory, number)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, FILE_MODE)
     try:
         if sync:

@@ -1,8 +1,8 @@
 """The cursor of a spool: how far it was drained. The drain writes it, the spool's owner reads it.
 
 36 bytes, integers little-endian: segment u64 | offset u64 | index u64 | corrupt u64 | CRC-32 of these.
-It is not synced, because frames that are read again after a power cut do no harm downstream. A damaged cursor counts
-as none: everything that is still there is read again.
+It is not synced: after a power cut a destination that keeps its place tells where to go on, and to another one frames
+that come again do no harm. A damaged cursor counts as none: everything that is still there is read again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIZE = _FIELDS.size + _CRC.size
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A place in a spool, and what was passed on the way there."""
+    """Where a spool was read up to, and what was passed on the way there."""
 
     segment: int = 0
     offset: int = 0

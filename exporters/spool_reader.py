@@ -4,17 +4,21 @@ In: the directory. Out: `Batch`es; the same again until one is committed. It tak
 owner: what a segment file holds was written, a frame counts by its checksum, and an unfinished one at the end of the
 newest segment is left until it is whole, or until a newer segment shows that it never will be. It never writes a
 segment and deletes none. One reader per spool: whoever drains it.
+
+A destination may keep `Place`s, and then knows better than the cursor file how far it got. A place names the bytes
+before it by their checksum: it is of no account in another spool that has the same name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporters.dead_frames import DeadFrames
-from exporters.segments import Scan, list_segments, scan
+from exporters.segments import Scan, list_segments, scan, segment_path
 from exporters.spool_cursor import Cursor, CursorFile
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from exporters.segments import Segment
 
 _BLOCK_BYTES = 256 << 10
+_WITNESS_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,17 @@ class Batch:
 
     frames: list[bytes]
     end: Cursor
+    last: Cursor
+    """Right behind the last byte that was read: `end`, or before a newer segment of which nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cursor that can be kept elsewhere."""
+
+    cursor: Cursor
+    checksum: int
+    """CRC-32 of the bytes before it in its segment, at most `_WITNESS_BYTES`."""
 
 
 class SpoolReader:
@@ -38,6 +54,7 @@ class SpoolReader:
 
     def __init__(self, path: Path, *, is_growing: bool = True) -> None:
         self.path = path
+        self.instance_id = path.name
         self.dead = DeadFrames(path / "dead")
         self._is_growing = is_growing
         self._file = CursorFile(path / "cursor")
@@ -53,6 +70,7 @@ class SpoolReader:
             self._store()
         frames: list[bytes] = []
         end, room = self.cursor, max_bytes
+        last = end
         segments = [segment for segment in list_segments(self.path) if segment.number >= end.segment]
         for segment in segments:
             if segment.number > end.segment:
@@ -66,18 +84,30 @@ class SpoolReader:
                     break
                 frames += found.frames
                 room -= sum(map(len, found.frames))
-                end = _passed(end, found)
+                end = last = _passed(end, found)
             if end.offset < segment.size:
                 break
         if not frames and end > self.cursor:
-            self.commit(Batch([], end))
-        return Batch(frames, end)
+            self.commit(Batch([], end, last))
+        return Batch(frames, end, last)
 
     def commit(self, batch: Batch) -> None:
         """Never hand these frames out again. An older batch does not move the cursor back."""
         if batch.end > self.cursor:
             self.cursor, self._is_stored = batch.end, False
             self._store()
+
+    def place(self, cursor: Cursor) -> Place | None:
+        """That cursor with its checksum; None where the bytes before it are gone, or it is a segment's beginning."""
+        checksum = _checksum(self.path, cursor)
+        return None if checksum is None else Place(cursor, checksum)
+
+    def skip_to(self, place: Place) -> bool:
+        """Move the cursor forward to that place, if it is of this spool; whether that moved it."""
+        if place.cursor <= self.cursor or self.place(place.cursor) != place:
+            return False
+        self.commit(Batch([], place.cursor, place.cursor))
+        return True
 
     def _store(self) -> None:
         """Tell the owner; where the disk refuses, the next look tries again."""
@@ -101,6 +131,21 @@ class SpoolReader:
     def close(self) -> None:
         """Let go of the cursor file. Once."""
         self._file.close()
+
+
+def _checksum(directory: Path, at: Cursor) -> int | None:
+    length = min(at.offset, _WITNESS_BYTES)
+    if not length:
+        return None
+    try:
+        descriptor = os.open(segment_path(directory, at.segment), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.pread(descriptor, length, at.offset - length)
+    finally:
+        os.close(descriptor)
+    return zlib.crc32(data) if len(data) == length else None
 
 
 def _passed(at: Cursor, found: Scan) -> Cursor:

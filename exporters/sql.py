@@ -20,16 +20,18 @@ from exporters.spooled import Frame
 from otel_tracker.conversion import child_from_span, record_from_span
 from otel_tracker.errors import StorageError, StorageRefusesError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.failsafe import failsafe
+from otel_tracker.query import WriteResult
 from otel_tracker.record import ExecutionRecord, Row
 from otel_tracker.storage import open_store
 from otel_tracker.storage.rows import sanitized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_tracker.ports import ExecutionStore, RecordWriter
+    from otel_tracker.query import SpoolPosition
 
 DATABASE_URL_VARIABLE: Final = "OTEL_TRACKER_DATABASE_URL"
 """Read only where the SDK makes the exporter itself (OTEL_TRACES_EXPORTER=execution_record): it passes no arguments."""
@@ -79,8 +81,21 @@ class ExecutionRecordExporter(SpanExporter):
             data = _encoder.encode(row)
         return Frame(data=data, record=row if isinstance(row, ExecutionRecord) else None)
 
-    def deliver(self, frames: Sequence[bytes]) -> Delivered:
-        """Write a spool's frames. Raises `StorageUnavailableError` where they must be kept and tried again."""
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        """How far that spool was delivered. Raises `StorageUnavailableError`."""
+        return self._writer().position(instance_id)
+
+    def deliver(
+        self,
+        frames: Sequence[bytes],
+        *,
+        until: SpoolPosition | None = None,
+        settle: Callable[[Delivered], object] = lambda _: None,
+    ) -> Delivered:
+        """Write a spool's frames, and with them how far that is: both or neither. See `drain.Destination`.
+
+        Raises `StorageUnavailableError` where they must be kept and tried again.
+        """
         rows: list[Row] = []
         origin: list[int] = []
         rejected: list[tuple[int, str]] = []
@@ -90,13 +105,22 @@ class ExecutionRecordExporter(SpanExporter):
                 origin.append(index)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 rejected.append((index, f"undecodable: {error}"))
-        lost = len(rejected)
-        if rows:
-            result = self._writer().write(rows)
+
+        def delivered(result: WriteResult) -> Delivered:
+            refused = [(origin[index], reason) for index, reason in result.rejected]
+            lost = len(rejected) + sum(_is_end(rows[index]) for index in result.lost)
+            return Delivered(rejected=(*rejected, *refused), lost=lost)
+
+        def tell(result: WriteResult) -> None:
+            settle(delivered(result))
+
+        if rows or until is not None:
+            result = self._writer().write(rows, position=until, before_commit=tell)
             self.stored += result.stored
-            rejected += [(origin[index], reason) for index, reason in result.rejected]
-            lost += sum(_is_end(rows[index]) for index in result.lost)
-        return Delivered(rejected=tuple(rejected), lost=lost)
+        else:
+            result = WriteResult(stored=0, unchanged=0)
+            tell(result)
+        return delivered(result)
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
         """Not where the tables are wrong, the store is full or lets nobody write, or does not answer now."""

@@ -5,6 +5,7 @@ TrackerError
 ├── CursorError             a page cursor that this store did not make
 ├── PeriodTooLongError      more executions than may be counted one by one for an answer
 └── StorageError
+    ├── CleanupRunningError       another process is cleaning this store
     ├── StorageUnavailableError   the store cannot be reached or is locked: try again later
     │   └── StorageRefusesError   it is there and takes nothing from anybody: full, read-only, not permitted
     └── StorageSchemaError        the store is reachable and its tables are not ours
@@ -32,6 +33,19 @@ class PeriodTooLongError(TrackerError, ValueError):
 
 class StorageError(TrackerError):
     """The store did not do what it was asked."""
+
+
+class CleanupRunningError(StorageError):
+    """Another process cleans the store: one does it for all. It goes on by itself; ask again later."""
+
+    def __init__(self, holder: str, seconds: int) -> None:
+        super().__init__(
+            f"{holder} is cleaning this store: wait for it to end; if it is dead, its lease ends in {seconds} s"
+        )
+        self.holder = holder
+        """Which process: its host, and its number there."""
+        self.seconds = seconds
+        """How long its lease lasts if it does not renew it."""
 
 
 class StorageUnavailableError(StorageError):

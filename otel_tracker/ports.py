@@ -8,9 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.query import (
+        LastCleanup,
+        Page,
+        PageRequest,
+        PruneResult,
+        RollupCheck,
+        SeriesRequest,
+        SpoolPosition,
+        StatsRequest,
+        WriteResult,
+    )
     from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
     from otel_tracker.stats import ExecutionStats, TimeSeries
 
@@ -22,12 +32,23 @@ class RecordWriter(Protocol):
         """Return when the store can be read and written; raise `StorageUnavailableError` otherwise."""
         ...
 
-    def write(self, rows: Sequence[Row]) -> WriteResult:
+    def write(
+        self,
+        rows: Sequence[Row],
+        *,
+        position: SpoolPosition | None = None,
+        before_commit: Callable[[WriteResult], object] = lambda _: None,
+    ) -> WriteResult:
         """Keep each row's best-ranked version, in one transaction; idempotent.
 
         A row that the database refuses is stored sanitised and named in `WriteResult.rejected`; it never takes the
-        rest of the batch along.
+        rest of the batch along. `position` is where the spool stands that the rows come from, once they are stored:
+        kept in the same transaction. `before_commit` is told the result while the transaction can still fail.
         """
+        ...
+
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        """How far the spool of that instance was delivered: what was written last as its `position`, or None."""
         ...
 
 
@@ -72,8 +93,24 @@ class RecordReader(Protocol):
 class Maintenance(Protocol):
     """Keeps the store healthy."""
 
-    def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
-        """Delete finished executions that started before that nanosecond, children with them, in paced batches."""
+    def prune(
+        self,
+        *,
+        started_before: int | None = None,
+        max_executions_per_plugin: int | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool = False,
+        on_batch: Callable[[PruneResult], bool] = lambda _: True,
+    ) -> PruneResult:
+        """Delete what a `RetentionPolicy` of these bounds does not keep, children with it, in paced batches.
+
+        `dry_run` only counts. `on_batch` is told the sums after each batch; where it says False the run ends there, and
+        the next one goes on. Raises `CleanupRunningError` while another process cleans the store.
+        """
+        ...
+
+    def last_cleanup(self) -> LastCleanup | None:
+        """The newest run of it, by whatever process; None before the first."""
         ...
 
     def prune_rollups(self, *, started_before: int) -> int:

@@ -105,6 +105,18 @@ class SeriesRequest(msgspec.Struct, frozen=True, kw_only=True):
     plugin: str = ""
 
 
+class SpoolPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a spool was delivered into a store. See `exporters.spool_reader` for what the numbers mean."""
+
+    instance_id: str
+    """Whose spool."""
+    segment: int
+    offset: int
+    frames: int
+    corrupt: int
+    checksum: int
+
+
 class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch; `stored + unchanged + len(rejected)` is its length."""
 
@@ -118,11 +130,41 @@ class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, the indexes of those that were not stored, not even sanitised."""
 
 
-class PruneResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retention run removed."""
+class RetentionPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store keeps. Pending and running executions are always kept; None is no bound."""
 
-    deleted: int
+    started_before: int | None = None
+    """Nanoseconds since the epoch: what started earlier goes."""
+    max_executions_per_plugin: int | None = None
+    """Of each plugin the newest so many that have ended."""
+    max_bytes: int | None = None
+    """Of all payloads and spans, and `storage.agreed.EXECUTION_BYTES` for each execution.
+
+    While there are more: the payloads of completed executions go, those of others, completed executions, others; each
+    time the oldest first.
+    """
+
+
+class PruneResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retention run removed, or (`dry_run`) would remove."""
+
+    deleted: int = 0
     """Executions, without counting their children."""
+    payloads_deleted: int = 0
+    """Executions that are kept, without their payload: by `max_bytes` only."""
+    removed_bytes: int = 0
+    """What these held, as `max_bytes` counts it; in a dry run only what is over `max_bytes`."""
+    freed_bytes: int = 0
+    """Given back to the disk, by an SQLite file. A server keeps the room for what comes next: 0."""
+    dry_run: bool = False
+
+
+class LastCleanup(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest run of the retention in a store, whoever ran it."""
+
+    time: int
+    """Nanoseconds since the epoch, when it began, by the clock of who ran it."""
+    deleted: int
     freed_bytes: int
 
 
@@ -156,9 +198,16 @@ class RollupCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Another than `bucket_seconds` where the store has not been rebuilt since the setting was changed."""
     rebuilt: bool
     """Whether the repair changed the width of the buckets to the configured one."""
+    stored_bytes: int
+    """What `max_bytes` is compared with, as the store kept it before a repair."""
+    counted_bytes: int | None
+    """The same, counted; None where the database could not do that in the time that a read may take."""
+    repaired_bytes: bool = False
+    """Whether the repair put it right."""
 
     @property
     def is_good(self) -> bool:
-        """Whether the rollups are now what they should be."""
+        """Whether the rollups, and the number of bytes, are now what they should be."""
         is_even = not self.total_differences or self.repaired_buckets > 0
-        return is_even and self.bucket_seconds == self.configured_bucket_seconds
+        are_bytes_even = self.counted_bytes in (None, self.stored_bytes) or self.repaired_bytes
+        return is_even and are_bytes_even and self.bucket_seconds == self.configured_bucket_seconds

@@ -96,6 +96,8 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     """Nanoseconds; when the record was first made. Equals `start_time` unless a store knows better."""
     updated_at: int = 0
     """Nanoseconds; when this version of the record was made."""
+    payload_deleted: bool = False
+    """Whether the retention deleted input, output, traceback, logs and metadata, which are empty then."""
 
 
 class SpanRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="s", gc=False):

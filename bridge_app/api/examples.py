@@ -9,8 +9,8 @@ import msgspec
 from bridge_app.accounting import Accounting
 from bridge_app.api import shapes
 from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
-from bridge_app.store_watch import Cleanup, Seen
-from otel_tracker.query import PruneResult
+from bridge_app.store_watch import Seen
+from otel_tracker.query import LastCleanup, PruneResult
 from otel_tracker.record import ExecutionRecord, SpanRecord, Status, StorageInfo
 from otel_tracker.stats import (
     DailyStats,
@@ -146,7 +146,7 @@ SPANS: Final = shapes.SpanList(
     ]
 )
 _ACCOUNTING: Final = Accounting(started=1002, stored=1000, spooled=0, in_flight=1, dropped={"spool_full": 1})
-CLEANUP: Final = PruneResult(deleted=120, freed_bytes=524_288)
+CLEANUP: Final = PruneResult(deleted=120, removed_bytes=432_640, freed_bytes=524_288)
 STORAGE: Final = storage_state(
     StorageInfo(
         type="sqlite",
@@ -162,8 +162,8 @@ STORAGE: Final = storage_state(
     seen=Seen(
         tables={"executions": 786_432, "execution_payloads": 262_144},
         growth_per_day=524_288,
-        last_cleanup=Cleanup(time=_START, deleted=CLEANUP.deleted, freed_bytes=CLEANUP.freed_bytes),
     ),
+    last_cleanup=LastCleanup(time=_START, deleted=CLEANUP.deleted, freed_bytes=CLEANUP.freed_bytes),
     accounting=_ACCOUNTING,
 )
 PLUGIN: Final = shapes.Plugin(

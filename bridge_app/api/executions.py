@@ -19,7 +19,7 @@ from bridge_app.api.filters import chosen_fields, known_value
 from bridge_app.api.openapi import answers
 from bridge_app.api.pages import page_response
 from bridge_app.api.parameters import refuse_unknown_parameters
-from bridge_app.api.periods import series_request, stats_request
+from bridge_app.api.periods import age, series_request, stats_request
 from bridge_app.api.rendering import encode_json, execution, needs_payloads, plugin_stats, span, storage_state
 from bridge_app.api.scans import Scans
 from bridge_app.history import History
@@ -197,19 +197,36 @@ class ExecutionsController(Controller):
         kept = history(state)
         ledger: Ledger = state["ledger"]
         return json_response(
-            storage_state(kept.store.info(), kept.spool_json(), seen=kept.watch.seen, accounting=ledger.read())
+            storage_state(
+                kept.store.info(),
+                kept.spool_json(),
+                seen=kept.watch.seen,
+                last_cleanup=kept.store.last_cleanup(),
+                accounting=ledger.read(),
+            )
         )
 
     @delete(
         "/cleanup",
         sync_to_thread=True,
         status_code=200,
-        summary="Delete what is older than the retention",
-        responses=answers(PruneResult, "How much it was", example=examples.CLEANUP, errors=(404, 422, 503)),
+        summary="Delete what the retention does not keep",
+        responses=answers(PruneResult, "How much it was", example=examples.CLEANUP, errors=(404, 409, 422, 503)),
     )
-    def clean_up(self, state: State) -> Response[bytes]:
-        """Run the retention now; running executions stay."""
-        return json_response(history(state).prune(now=time.time_ns()))
+    def clean_up(
+        self,
+        state: State,
+        *,
+        older_than: Annotated[str | None, one("Delete what is older, instead of what is configured.", "7d")] = None,
+        dry_run: Annotated[bool, QueryParameter(description="Only count.")] = False,
+    ) -> Response[bytes]:
+        """Run the retention now, in small batches; running executions stay.
+
+        The answer comes when it is done, which may take minutes. While another process cleans the same store it is 409.
+        """
+        seconds = None if older_than is None else age(older_than)
+        cleaner = history(state).cleaner
+        return json_response(cleaner.run(now=time.time_ns(), older_than_seconds=seconds, dry_run=dry_run))
 
     @route(
         "/{execution_id:str}",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from bridge_app.api.times import moment
-from bridge_app.config_binding import format_duration, parse_duration
 from bridge_app.problems import FieldError
+from bridge_app.units import format_duration, parse_duration
 from otel_tracker.query import SeriesRequest, StatsRequest
 
 MAX_POINTS: Final = 2000
@@ -19,6 +19,7 @@ HOURS_UP_TO_DAYS: Final = 2
 _SECOND: Final = 1_000_000_000
 _DAY: Final = 86_400 * _SECOND
 _MAX_GRANULARITY_SECONDS: Final = 366 * 86_400
+_MAX_AGE_SECONDS: Final = 100 * 366 * 86_400
 _COARSER: Final = ("1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "7d", "30d", "366d")
 
 
@@ -59,6 +60,19 @@ def series_request(
             field="granularity",
         )
     return SeriesRequest(started_from=begin, started_before=before, granularity=every, plugin=plugin)
+
+
+def age(text: str) -> int:
+    """Seconds of `older_than`: at least one."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _MAX_AGE_SECONDS:
+        raise FieldError(
+            f"is {text[:80]!r}: expected a duration of at least 1s, such as 7d, 24h or 1h30m", field="older_than"
+        )
+    return seconds
 
 
 def _granularity(text: str) -> int:

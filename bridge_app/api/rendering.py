@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bridge_app.accounting import Accounting
     from bridge_app.plugins.registry import PluginInfo
     from bridge_app.store_watch import Seen
+    from otel_tracker.query import LastCleanup
     from otel_tracker.record import ExecutionRecord, SpanRecord, StorageInfo
     from otel_tracker.stats import ExecutionStats
 
@@ -72,6 +73,7 @@ def execution(record: ExecutionRecord) -> shapes.ExecutionRecord:
         instance_id=record.instance_id,
         created_at=rfc3339(record.created_at),
         updated_at=rfc3339(record.updated_at),
+        payload_deleted=record.payload_deleted,
     )
 
 
@@ -108,10 +110,15 @@ def storage_json(info: StorageInfo) -> dict[str, Any]:
 
 
 def storage_state(
-    info: StorageInfo, spool: Mapping[str, Any], *, seen: Seen, accounting: Accounting | None
+    info: StorageInfo,
+    spool: Mapping[str, Any],
+    *,
+    seen: Seen,
+    last_cleanup: LastCleanup | None,
+    accounting: Accounting | None,
 ) -> shapes.StorageState:
     """The store, what was seen of it over time, its spool, and where the executions are."""
-    cleanup = seen.last_cleanup
+    cleanup = last_cleanup
     return shapes.StorageState(
         **storage_json(info),
         spool=msgspec.convert(spool, shapes.Spool),

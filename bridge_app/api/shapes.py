@@ -64,6 +64,8 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The bridge process that ran it."""
     created_at: Time
     updated_at: Time
+    payload_deleted: bool
+    """Whether the retention deleted input, output, metadata, traceback and logs to keep within `max_bytes`."""
 
 
 class ExecutionPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +189,7 @@ class StorageState(StorageInfo, frozen=True, kw_only=True):
     days_until_full: float | None = None
     """How long the disk of an SQLite file lasts at that growth; null for a server, and where nothing grows."""
     last_cleanup: Cleanup | None = None
-    """The last run of the retention in this process; null before."""
+    """The last run of the retention, by whatever process; null before."""
     accounting: Accounting | None = None
 
 

@@ -121,6 +121,8 @@ def _print(shown: dict[str, Any], spans: Sequence[SpanRecord]) -> None:
 def _narrow(name: str, value: Any) -> str:
     if name == "duration":
         return f"{duration_text(value)} ({value} ns)" if value else ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
     return "" if value is None else str(value)
 
 

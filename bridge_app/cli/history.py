@@ -12,10 +12,10 @@ import msgspec
 
 from bridge_app.api.filters import execution_filter
 from bridge_app.api.times import moment
-from bridge_app.config_binding import parse_duration
 from bridge_app.errors import BridgeError
 from bridge_app.problems import FieldError
 from bridge_app.stores import open_configured_store
+from bridge_app.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

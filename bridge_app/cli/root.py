@@ -49,7 +49,7 @@ root = LazyGroup(
         "storage": _storage,
         "export": Lazy("bridge_app.cli.export:export", "Write the history to a file: CSV, JSON, JSON Lines, parquet."),
         "migrate": Lazy("bridge_app.cli.migrate:migrate", "Create or migrate the store's tables."),
-        "cleanup": Lazy("bridge_app.cli.cleanup:cleanup", "Delete executions that are older than the retention."),
+        "cleanup": Lazy("bridge_app.cli.cleanup:cleanup", "Delete what the retention does not keep."),
     },
     description="A webhook bridge whose execution history is an OpenTelemetry trace.",
 )

@@ -11,8 +11,8 @@ from bridge_app.api.rendering import rfc3339
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
 from bridge_app.cli.history import opened_store
 from bridge_app.cli.tables import print_table
-from bridge_app.cli.text import count_text, time_text
-from bridge_app.config_binding import format_duration
+from bridge_app.cli.text import count_text, size_text, time_text
+from bridge_app.units import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,11 @@ def _verdict(check: RollupCheck) -> list[str]:
         lines.append(f"{count_text(check.repaired_buckets, 'bucket')} repaired")
     if check.rebuilt:
         lines.append(f"rebuilt in buckets of {kept}")
+    if check.counted_bytes is None:
+        lines.append("the bytes of the payloads could not be counted in the time that a read may take")
+    elif check.counted_bytes != check.stored_bytes:
+        told = f"max_bytes is compared with {size_text(check.stored_bytes)}, which are {size_text(check.counted_bytes)}"
+        lines.append(told + (": repaired" if check.repaired_bytes else ""))
     if check.unchecked_executions:
         lines.append(f"{count_text(check.unchecked_executions, 'execution')} not compared: their records are deleted")
     if kept != wanted:

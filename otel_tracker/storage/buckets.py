@@ -123,6 +123,10 @@ class Deltas:
                     found[key] = found.get(key, 0) + total
         return sorted([(*key, total) for key, total in found.items() if total])
 
+    def buckets(self) -> set[tuple[int, int]]:
+        """Width and start of all in which something counts."""
+        return {one for counts, _ in self._sides.values() for key in counts for one in self._buckets(key[0])}
+
     def _buckets(self, bucket: int) -> list[tuple[int, int]]:
         """Width and start of those that a bucket counts in; few, and asked for again and again."""
         known = self._known.get(bucket)

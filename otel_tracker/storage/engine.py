@@ -59,8 +59,11 @@ class Database:
         return self._generation
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A write transaction: committed at the end, rolled back by any exception."""
+    def write(self, *, synced: bool = True) -> Iterator[Connection]:
+        """A write transaction: committed at the end, rolled back by any exception.
+
+        With `synced=False` a power cut may take it back, until a synced one has followed.
+        """
         self._check_usable()
         with (
             self._translated(),
@@ -69,7 +72,7 @@ class Database:
             self.dialect.bounded(connection, seconds=None),
         ):
             try:
-                with connection.begin():
+                with self.dialect.transaction(connection, synced=synced):
                     yield connection
             except SQLAlchemyError as error:
                 # After a full disk or an I/O error the connection is not to be trusted: the next write opens another.

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from otel_tracker.record import Row, SpanRecord
-from otel_tracker.storage.rows import execution_from
+from otel_tracker.storage.rows import execution_from, span_from
 from otel_tracker.storage.tables import executions, payloads, spans, tags
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row as SqlRow
     from sqlalchemy import Select, Table
 
+    from otel_tracker.record import Row
     from otel_tracker.storage.engine import Database
 
 PAGE_IDS: Final = 250
@@ -147,4 +147,4 @@ def records(rows: Rows) -> Iterable[Row]:
     for row in rows[executions.name]:
         yield execution_from(row._asdict(), by_id.get(row.id))
     for row in rows[spans.name]:
-        yield SpanRecord(**row._asdict())
+        yield span_from(row._asdict())

@@ -33,13 +33,15 @@ def interrupt(database: Database, rollups: Rollups, *, instance_id: str, now: in
         table.instance_id == instance_id,
     )
     with database.write() as connection:
-        deltas = Deltas(rollups.begin(connection))
+        agreed = rollups.begin(connection)
+        deltas = Deltas(agreed.width)
         before = [Counted(*row) for row in connection.execute(counted(*left))]
         if before:
             connection.execute(update(executions).where(*left).values(_ended(now)))
             deltas.add(before, sign=-1)
             deltas.add(_as_interrupted(one) for one in before)
             rollups.apply(connection, deltas)
+            rollups.change(connection, agreed.lowered(one.start_time for one in before))
     return len(before)
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import bindparam, func, select
 
 from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, SeriesRequest, StatsRequest
-from otel_tracker.record import ExecutionRecord, SpanRecord, StorageInfo
+from otel_tracker.record import StorageInfo
 from otel_tracker.storage import figures, keyset, query, series
 from otel_tracker.storage.buckets import DAY_NANOSECONDS
-from otel_tracker.storage.rows import execution_from
+from otel_tracker.storage.rows import execution_from, span_from
 from otel_tracker.storage.search import search
 from otel_tracker.storage.tables import executions, payloads, rollups, spans
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from otel_tracker.record import ExecutionRecord, SpanRecord
     from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
     from otel_tracker.storage.rollups import Rollups
@@ -55,7 +56,7 @@ class Reader:
             .order_by(spans.c.start_time, spans.c.span_id)
         )
         with self._database.read() as connection:
-            return [SpanRecord(**row) for row in connection.execute(statement).mappings()]
+            return [span_from(row._asdict()) for row in connection.execute(statement)]
 
     def page(self, request: PageRequest) -> Page:
         """A page, newest first."""

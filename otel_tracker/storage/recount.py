@@ -2,20 +2,24 @@
 
 In: a database, written meanwhile. Out: a `RollupCheck`. Records and rollups of a day are read by one statement, so both
 come from one snapshot, and no writer waits. A repair recounts one bucket in a write transaction. Executions whose
-records are deleted cannot be recounted: they are told as unchecked, and their counts are never changed.
+records are deleted cannot be recounted: they are told as unchecked, and their counts are never changed. The number of
+stored bytes is proven likewise, of the whole database at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
+from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import RollupCheck
+from otel_tracker.storage.agreed import EXECUTION_BYTES, STORED
 from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of
 from otel_tracker.storage.comparison import DayComparison
 from otel_tracker.storage.rollups import Rollups, counted, started_in
-from otel_tracker.storage.tables import executions, rollup_durations, rollups
+from otel_tracker.storage.tables import executions, payloads, rollup_durations, rollups, settings, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +33,13 @@ if TYPE_CHECKING:
 _INT64_MAX: Final = 2**63 - 1
 _SECOND: Final = 1_000_000_000
 _SHOWN: Final = 100
+_BYTES_SECONDS: Final = 600.0
+_stored_and_counted: Final = select(
+    func.coalesce(select(settings.c.value).where(settings.c.name == STORED).scalar_subquery(), 0).label("stored"),
+    select(func.coalesce(func.sum(payloads.c.bytes), 0)).scalar_subquery().label("payloads"),
+    select(func.coalesce(func.sum(spans.c.bytes), 0)).scalar_subquery().label("spans"),
+    select(func.count()).select_from(executions).scalar_subquery().label("executions"),
+)
 
 
 class Recount:
@@ -54,6 +65,7 @@ class Recount:
             shown += compared.differences[: _SHOWN - len(shown)]
             if repair:
                 repaired += self._repair(compared.differing_buckets, width)
+        stored_bytes, counted_bytes = self._bytes()
         return RollupCheck(
             checked_executions=executions_seen,
             unchecked_executions=unchecked,
@@ -63,7 +75,28 @@ class Recount:
             bucket_seconds=width // _SECOND,
             configured_bucket_seconds=self._rollups.configured_width // _SECOND,
             rebuilt=rebuilt,
+            stored_bytes=stored_bytes,
+            counted_bytes=counted_bytes,
+            repaired_bytes=repair and self._repair_bytes(stored_bytes, counted_bytes),
         )
+
+    def _bytes(self) -> tuple[int, int | None]:
+        """What the store says that it holds, and what it does; both from one snapshot."""
+        with contextlib.suppress(StorageUnavailableError), self._database.read(seconds=_BYTES_SECONDS) as connection:
+            row = connection.execute(_stored_and_counted).one()
+            executions_bytes = EXECUTION_BYTES * int(row.executions)
+            return int(row.stored), int(row.payloads) + int(row.spans) + executions_bytes
+        with self._database.read() as connection:
+            return self._rollups.agreed(connection).stored_bytes, None
+
+    def _repair_bytes(self, stored: int, counted: int | None) -> bool:
+        """By the difference, which no writer changes: so none waits for the count."""
+        if counted is None or counted == stored:
+            return False
+        with self._database.write() as connection:
+            agreed = self._rollups.begin(connection)
+            self._rollups.change(connection, {STORED: agreed.stored_bytes + counted - stored})
+        return True
 
     def _days(self) -> Iterator[int]:
         """The starts of all days that have records or rollups, oldest first."""
@@ -81,7 +114,7 @@ class Recount:
         """Give these buckets, pairs of width and start, the rows that their records tell; each in a transaction."""
         for bucket_width, start in buckets:
             with self._database.write() as connection:
-                if self._rollups.begin(connection) != width:
+                if self._rollups.begin(connection).width != width:
                     return 0  # somebody else rebuilds them meanwhile
                 for table in (rollups, rollup_durations):
                     is_there = (table.c.width == bucket_width, table.c.bucket_start == start, table.c.pruned == 0)
@@ -98,7 +131,7 @@ class Recount:
         """
         wanted = self._rollups.configured_width
         with self._database.write() as connection:
-            width = self._rollups.begin(connection)
+            width = self._rollups.begin(connection).width
             if width == wanted:
                 return False
             pruned = [_pruned_rows(connection, table, width) for table in (rollups, rollup_durations)]

@@ -1,9 +1,10 @@
 """The rollups of one database: counts and duration histograms per bucket, kept equal to what its records tell.
 
 In: `Deltas`, inside the transaction that writes, ends or deletes the records themselves, so that no crash comes between
-the two. Out: merged rows. Every such transaction begins with `begin`, which locks one row: two transactions that know
-an execution's old version would otherwise both take it out. It never reads a record. An execution that is delivered
-again after its record was deleted counts again: nothing is left to know it by.
+the two. Out: merged rows. Every such transaction begins with `begin`, which locks a few rows: two transactions that
+know an execution's old version would otherwise both take it out. It never reads a record. An execution that is written
+again after its record was deleted counts again, for nothing is left to know it by; a spool delivers nothing twice (see
+`positions`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, delete, func, select
 
+from otel_tracker.storage.agreed import WIDTH, Agreed, Agreement
 from otel_tracker.storage.buckets import Counted, Deltas, bounds
-from otel_tracker.storage.tables import executions, rollup_durations, rollups, settings
+from otel_tracker.storage.tables import executions, rollup_durations, rollups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Select, Table
     from sqlalchemy.engine import Connection
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
     from otel_tracker.storage.engine import Database
 
 _logger = logging.getLogger("otel_tracker.storage")
-_WIDTH: Final = "bucket_nanoseconds"
 _PRUNED_BUCKETS: Final = 100
 _Values = tuple[Any, ...]
-_kept_width: Select[Any] = select(settings.c.value).where(settings.c.name == _WIDTH)
 
 
 def counted(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -51,7 +51,7 @@ class Rollups:
         self.configured_width = bucket_nanoseconds
         """The buckets of a store that has none yet, and after `storage verify --repair` of any."""
         dialect = database.dialect
-        self._put_settings = dialect.upsert(settings, key=("name",), guard=None)
+        self._agreement = Agreement(database, bucket_nanoseconds=bucket_nanoseconds)
         self._merge_counts = dialect.merge(
             rollups,
             key=[column.name for column in rollups.primary_key],
@@ -67,19 +67,21 @@ class Rollups:
             greatest=(),
         )
 
-    def begin(self, connection: Connection) -> int:
-        """Wait until no other transaction changes records or rollups; the width of the store's buckets."""
-        locked = _kept_width.with_for_update()
-        width = connection.execute(locked).scalar()
-        if width is None:
-            self._put_settings(connection, [(_WIDTH, self.configured_width)])
-            width = connection.execute(locked).scalar_one()
-        return int(width)
+    def begin(self, connection: Connection) -> Agreed:
+        """Wait until no other transaction changes records or rollups; what all who do agree on."""
+        return self._agreement.lock(connection)
+
+    def change(self, connection: Connection, numbers: Mapping[str, int]) -> None:
+        """Agree on these numbers from now on, in the transaction of `begin`."""
+        self._agreement.change(connection, numbers)
+
+    def agreed(self, connection: Connection) -> Agreed:
+        """The same as `begin`, without waiting and without a hold on it."""
+        return self._agreement.read(connection)
 
     def width(self, connection: Connection) -> int:
         """The width of the store's buckets, in nanoseconds."""
-        width = connection.execute(_kept_width).scalar()
-        return self.configured_width if width is None else int(width)
+        return self.agreed(connection).width
 
     def warn_of_another_width(self) -> None:
         """Say so where the configured width is not the store's."""
@@ -96,8 +98,7 @@ class Rollups:
 
     def set_width(self, connection: Connection) -> None:
         """From now on, the configured width; the caller recounts."""
-        statement = settings.update().where(settings.c.name == _WIDTH).values(value=self.configured_width)
-        connection.execute(statement)
+        self.change(connection, {WIDTH: self.configured_width})
 
     def apply(self, connection: Connection, deltas: Deltas) -> None:
         """Merge them, in the transaction of `begin`."""
@@ -120,10 +121,10 @@ class Rollups:
             deleted += removed
         return deleted
 
-    def drop_empty(self, connection: Connection, deltas: Deltas) -> None:
-        """Delete what these deltas brought down to nothing."""
-        for table, rows in ((rollups, deltas.count_rows()), (rollup_durations, deltas.slot_rows())):
-            for chosen in _in_buckets(table, {(row[0], row[1]) for row in rows}):
+    def drop_empty(self, connection: Connection, buckets: set[tuple[int, int]]) -> None:
+        """Delete what was brought down to nothing in these buckets, pairs of width and start."""
+        for table in (rollups, rollup_durations):
+            for chosen in _in_buckets(table, buckets):
                 connection.execute(delete(table).where(chosen, table.c.total == 0))
 
     def _delete_buckets(self, started_before: int) -> int:

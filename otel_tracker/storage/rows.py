@@ -15,7 +15,7 @@ from otel_tracker.storage.buckets import Counted
 from otel_tracker.storage.tables import executions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 REPLACEMENT: Final = "\ufffd"
 NAME_CHARACTERS: Final = 255
@@ -48,7 +48,7 @@ def execution_values(row: ExecutionRecord) -> tuple[object, ...]:
         row.attempts, row.retry_count, row.trace_id, row.span_id, row.parent_span_id, row.user_agent,
         row.remote_ip[:ADDRESS_CHARACTERS], row.tags, row.instance_id[:ADDRESS_CHARACTERS],
         row.delivery_id[:NAME_CHARACTERS], row.created_at or row.start_time,
-        row.updated_at or row.end_time or row.start_time,
+        row.updated_at or row.end_time or row.start_time, int(row.payload_deleted),
     )  # fmt: skip
 
 
@@ -59,18 +59,28 @@ def counted(values: tuple[object, ...]) -> Counted:
 
 def payload_values(row: ExecutionRecord) -> tuple[object, ...]:
     """In the order of `tables.payloads`."""
-    _check(f"{row.input}{row.output}{row.traceback}{row.logs}{row.metadata}", 0)
-    return (row.id, int(row.rank), row.input, row.output, row.traceback, row.logs, row.metadata)
+    texts = f"{row.input}{row.output}{row.traceback}{row.logs}{row.metadata}"
+    _check(texts, 0)
+    return (row.id, int(row.rank), _size(texts), row.input, row.output, row.traceback, row.logs, row.metadata)
 
 
 def span_values(row: SpanRecord) -> tuple[object, ...]:
     """In the order of `tables.spans`."""
-    values = (
-        row.execution_id, row.span_id, row.trace_id, row.parent_span_id, row.name, row.kind, row.start_time,
-        row.end_time, row.status, row.error, row.attributes, row.events,
+    parts = (
+        row.execution_id, row.span_id, row.trace_id, row.parent_span_id, row.name, row.kind, row.status, row.error,
+        row.attributes, row.events,
     )  # fmt: skip
-    _check("".join((*values[:6], *values[8:])), row.start_time | row.end_time)
-    return values
+    texts = "".join(parts)
+    _check(texts, row.start_time | row.end_time)
+    return (
+        row.execution_id, row.span_id, _size(texts), row.trace_id, row.parent_span_id, row.name, row.kind,
+        row.start_time, row.end_time, row.status, row.error, row.attributes, row.events,
+    )  # fmt: skip
+
+
+def total(rows: Iterable[tuple[object, ...]], column: int) -> int:
+    """The sum of a column of integers."""
+    return sum(cast("int", row[column]) for row in rows)
 
 
 def tag_pairs(text: str) -> list[tuple[str, str]]:
@@ -92,9 +102,15 @@ def execution_from(row: Mapping[str, Any], payload: Mapping[str, Any] | None) ->
     values = dict(row)
     if payload is not None:
         values.update((name, payload[name]) for name in ("input", "output", "traceback", "logs", "metadata"))
+    values["payload_deleted"] = bool(values["payload_deleted"])
     values["status"] = Status(values["status"])
     values["rank"] = Rank(values["rank"])
     return ExecutionRecord(**values)
+
+
+def span_from(row: Mapping[str, Any]) -> SpanRecord:
+    """A stored child span."""
+    return SpanRecord(**{name: row[name] for name in SpanRecord.__struct_fields__})
 
 
 def sanitized(row: _RowT) -> _RowT:
@@ -109,6 +125,11 @@ def identity(row: Row) -> str:
     return text if isinstance(text, str) else repr(text)
 
 
+def _size(text: str) -> int:
+    """Bytes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _check(text: str, integers: object) -> None:
     if "\0" in text:
         raise BadValueError("a text holds a NUL character")
@@ -121,6 +142,8 @@ def _clean(value: object, kind: object) -> object:
         return value if value in _STATUS_TEXT else Status.FAILED
     if kind is Rank:
         return Rank(_clean_int(value, low=Rank.PENDING, high=Rank.ENDED))
+    if kind is bool:
+        return value is True
     if kind is str:
         text = value if isinstance(value, str) else repr(value)
         return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", REPLACEMENT)

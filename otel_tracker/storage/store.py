@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from otel_tracker.query import RetentionPolicy
 from otel_tracker.storage.interruption import interrupt
+from otel_tracker.storage.last_cleanup import last_cleanup
+from otel_tracker.storage.positions import Positions, forget_positions
 from otel_tracker.storage.reader import Reader
 from otel_tracker.storage.recount import Recount
 from otel_tracker.storage.retention import Retention
@@ -15,9 +18,19 @@ from otel_tracker.storage.tables import executions
 from otel_tracker.storage.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from otel_tracker.query import Page, PageRequest, PruneResult, RollupCheck, SeriesRequest, StatsRequest, WriteResult
+    from otel_tracker.query import (
+        LastCleanup,
+        Page,
+        PageRequest,
+        PruneResult,
+        RollupCheck,
+        SeriesRequest,
+        SpoolPosition,
+        StatsRequest,
+        WriteResult,
+    )
     from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
     from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
@@ -31,6 +44,7 @@ class SqlStore:
         self._rollups = Rollups(database, bucket_nanoseconds=bucket_nanoseconds)
         self._rollups.warn_of_another_width()
         self._writer = Writer(database, self._rollups)
+        self._positions = Positions(database)
         self._reader = Reader(database, self._rollups)
         self._retention = Retention(database, self._rollups)
 
@@ -49,9 +63,20 @@ class SqlStore:
         with self._database.read() as connection:
             return self._rollups.width(connection) // 1_000_000_000
 
-    def write(self, rows: Sequence[Row]) -> WriteResult:
-        """Keep each row's best-ranked version, in one transaction; idempotent."""
-        return self._writer.write(rows)
+    def write(
+        self,
+        rows: Sequence[Row],
+        *,
+        position: SpoolPosition | None = None,
+        before_commit: Callable[[WriteResult], object] = lambda _: None,
+    ) -> WriteResult:
+        """Keep each row's best-ranked version, in one transaction; idempotent. See `RecordWriter`."""
+        return self._writer.write(rows, position=position, before_commit=before_commit)
+
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        """How far the spool of that instance was delivered; None where the store does not know."""
+        with self._database.read() as connection:
+            return self._positions.get(connection, instance_id)
 
     def get(self, execution_id: str) -> ExecutionRecord | None:
         """The whole record, or None."""
@@ -88,9 +113,25 @@ class SqlStore:
         with self._database.read() as connection:
             connection.execute(select(executions.c.id).limit(1)).all()
 
-    def prune(self, *, started_before: int, dry_run: bool = False) -> PruneResult:
-        """Delete finished executions that started before that nanosecond; give the space back."""
-        return self._retention.prune(started_before=started_before, dry_run=dry_run)
+    def prune(
+        self,
+        *,
+        started_before: int | None = None,
+        max_executions_per_plugin: int | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool = False,
+        on_batch: Callable[[PruneResult], bool] = lambda _: True,
+    ) -> PruneResult:
+        """Delete what the bounds do not keep; give the space back. See `Maintenance`."""
+        policy = RetentionPolicy(
+            started_before=started_before, max_executions_per_plugin=max_executions_per_plugin, max_bytes=max_bytes
+        )
+        return self._retention.prune(policy, dry_run=dry_run, on_batch=on_batch)
+
+    def last_cleanup(self) -> LastCleanup | None:
+        """The newest run of the retention, by whatever process; None before the first."""
+        with self._database.read() as connection:
+            return last_cleanup(connection)
 
     def verify_rollups(self, *, repair: bool = False) -> RollupCheck:
         """Compare the statistics with a recount of the records; with `repair`, put right what differs."""
@@ -98,7 +139,10 @@ class SqlStore:
 
     def prune_rollups(self, *, started_before: int) -> int:
         """Delete the statistics of buckets that ended before that nanosecond and have no record left; says how many."""
-        return self._rollups.prune(started_before=started_before)
+        deleted = self._rollups.prune(started_before=started_before)
+        with self._database.write() as connection:
+            forget_positions(connection, before=started_before)
+        return deleted
 
     def interrupt(self, instance_id: str, *, now: int) -> int:
         """End what `instance_id` left pending or running; its real end, should it still arrive, replaces this.

@@ -1,7 +1,8 @@
 """The tables, as SQLAlchemy Core constructs: the declared schema, the same for every database.
 
 Executions are narrow so that pages, counts and statistics stay cheap; what users send and get lives in
-`execution_payloads`. Statistics are answered from `rollups`, whatever the number of executions. Child spans carry no
+`execution_payloads`, and may be deleted before its execution (`payload_deleted`). `bytes` are those of the row's texts
+in UTF-8. Statistics are answered from `rollups`, whatever the number of executions. Child spans carry no
 foreign key: a span may be delivered before its execution.
 Times and durations are integers (nanoseconds), never naive datetimes. Nothing here connects to anything.
 """
@@ -81,6 +82,7 @@ executions = Table(
     _text("delivery_id", 255),
     _number("created_at"),
     _number("updated_at"),
+    _number("payload_deleted", SmallInteger),
     Index("executions_by_start", "start_time", "id"),
     Index("executions_by_plugin", "plugin_name", "start_time", "id"),
     Index("executions_by_trace", "trace_id", "start_time", "id"),
@@ -99,6 +101,7 @@ payloads = Table(
     metadata,
     Column("execution_id", String(36), ForeignKey(executions.c.id, ondelete="CASCADE"), primary_key=True),
     _number("rank", SmallInteger),
+    _number("bytes"),
     _long("input"),
     _long("output"),
     _long("traceback"),
@@ -125,6 +128,7 @@ spans = Table(
     metadata,
     _text("execution_id", 36),
     _text("span_id", 16),
+    _number("bytes"),
     _text("trace_id", 32),
     _text("parent_span_id", 16),
     _long("name"),
@@ -178,4 +182,28 @@ rollup_durations = Table(
 """How many durations of a bucket lie in each slot of `histogram`."""
 
 settings = Table("settings", metadata, Column("name", String(64), primary_key=True), _number("value"), **_MYSQL)
-"""What every process that uses the store must agree on: the width of its buckets, in nanoseconds."""
+"""What every process that uses the store must agree on; see `agreed`."""
+
+spool_positions = Table(
+    "spool_positions",
+    metadata,
+    Column("instance_id", String(128), primary_key=True),
+    _number("segment"),
+    _number("segment_offset"),
+    _number("frames"),
+    _number("corrupt"),
+    _number("checksum"),
+    _number("updated_at"),
+    **_MYSQL,
+)
+"""How far each spool was delivered, written with the rows that it delivered: no frame counts twice."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    _text("holder", 255),
+    _number("expires_at"),
+    **_MYSQL,
+)
+"""What one process does for all, and until when it may; nanoseconds of the database's own clock."""

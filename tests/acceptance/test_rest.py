@@ -128,6 +128,7 @@ def test_a_record_has_the_contracts_shape(bridge: BridgeProcess) -> None:
         "instance_id": "",
         "created_at": "2025-06-06T14:01:00Z",
         "updated_at": "2025-06-06T14:01:00.100000Z",
+        "payload_deleted": False,
     }
 
 
@@ -316,7 +317,16 @@ def test_no_route_of_the_history_ignores_a_parameter(bridge: BridgeProcess, path
 
 
 def test_a_cleanup_with_a_mistyped_parameter_deletes_nothing(bridge: BridgeProcess) -> None:
-    refused(bridge.client.delete("/api/v1/executions/cleanup?dry_run=true"), "dry_run")
+    refused(bridge.client.delete("/api/v1/executions/cleanup?dryrun=true"), "dryrun")
+
+
+@pytest.mark.parametrize("value", ["0s", "-7d", "7", "7 days", "1.5h", "soon", "", "37000d"])
+def test_a_cleanup_with_a_wrong_age_deletes_nothing(bridge: BridgeProcess, value: str) -> None:
+    refused(bridge.client.delete("/api/v1/executions/cleanup", params={"older_than": value}), "older_than")
+
+
+def test_a_cleanup_with_a_wrong_dry_run_deletes_nothing(bridge: BridgeProcess) -> None:
+    refused(bridge.client.delete("/api/v1/executions/cleanup?dry_run=perhaps"), "dry_run")
 
 
 def test_light_lists_hold_the_fields_that_were_asked_for(bridge: BridgeProcess) -> None:

@@ -29,10 +29,11 @@ def test_the_docs_name_no_key_that_does_not_exist() -> None:
 
 
 def test_config_yaml_shows_every_key() -> None:
-    """`retention_days` of the tracking section is optional, so it stands there as a comment."""
+    """Three bounds of the tracking section are optional, so they stand there as comments."""
     text = (ROOT / "config.yaml").read_text()
-    assert "\n  # retention_days: 90 " in text
-    shown = set(_paths(yaml.safe_load(text))) | {"execution_tracking.retention_days"}
+    optional = {"retention_days": "90", "max_executions_per_plugin": "100000", "max_bytes": '"10GB"'}
+    assert all(f"\n  # {name}: {value} " in text for name, value in optional.items())
+    shown = set(_paths(yaml.safe_load(text))) | {f"execution_tracking.{name}" for name in optional}
     assert shown == {leaf.path for leaf in LEAVES}
 
 

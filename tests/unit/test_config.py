@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from bridge_app.config import Config, LoadedConfig, effective_tree, require_safe_bind
-from bridge_app.config_binding import format_duration, parse_duration
 from bridge_app.config_sections import LoggingConfig
 from bridge_app.errors import ConfigError
 from bridge_app.logs import OWN_LOGGERS, set_up_logging
+from bridge_app.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,10 @@ from exporters.isolation import Trial
 from exporters.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from otel_tracker.query import SpoolPosition
 
 
 class Destination:
@@ -26,15 +28,24 @@ class Destination:
         self.error: Exception | None = None
         self.refuses = b""
         self.stored = 0
+        self.kept: SpoolPosition | None = None
         self.tried = threading.Event()
 
-    def deliver(self, frames: Sequence[bytes]) -> Delivered:
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        return self.kept if self.kept and self.kept.instance_id == instance_id else None
+
+    def deliver(
+        self, frames: Sequence[bytes], *, until: SpoolPosition | None, settle: Callable[[Delivered], object]
+    ) -> Delivered:
         self.tried.set()
         if self.error:
             raise self.error
         refused = [index for index, frame in enumerate(frames) if frame == self.refuses]
         self.got += [frame for frame in frames if frame != self.refuses]
-        return Delivered(rejected=tuple((index, "refused") for index in refused))
+        delivered = Delivered(rejected=tuple((index, "refused") for index in refused))
+        settle(delivered)
+        self.kept = until
+        return delivered
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
         return not isinstance(error, ConnectionError)

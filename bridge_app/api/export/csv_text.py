@@ -39,9 +39,11 @@ def csv_chunks(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]
 def safe(value: object) -> object:
     """The cell of a value.
 
-    >>> safe("=1+1"), safe("'quoted'"), safe("plain"), safe(-1)
-    ("'=1+1", "''quoted'", 'plain', -1)
+    >>> safe("=1+1"), safe("'quoted'"), safe("plain"), safe(-1), safe(True)
+    ("'=1+1", "''quoted'", 'plain', -1, 'true')
     """
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return GUARD + value if isinstance(value, str) and value[:1] in _GUARDED else value
 
 

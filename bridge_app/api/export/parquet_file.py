@@ -1,6 +1,7 @@
 """Records as a parquet file, written in row groups. Imported only where pyarrow is installed (the extra `parquet`).
 
-Times are timestamps in UTC with nanoseconds, `duration` and the counts are 64-bit integers, everything else is text.
+Times are timestamps in UTC with nanoseconds, `duration` and the counts are 64-bit integers, `payload_deleted` is a
+boolean, everything else is text.
 The index of a parquet file is its end: what broke off cannot be opened.
 """
 
@@ -26,6 +27,8 @@ BATCH_ROWS: Final = 25
 _TIMES: Final = frozenset({"start_time", "end_time", "created_at", "updated_at"})
 _INTEGERS: Final = frozenset(field.name for field in struct_fields(ExecutionRecord) if field.type is int) - _TIMES
 
+_BOOLEANS: Final = frozenset(field.name for field in struct_fields(ExecutionRecord) if field.type is bool)
+
 
 def parquet_chunks(parts: Iterator[Sequence[ExecutionRecord]], fields: Sequence[str]) -> Iterator[bytes]:
     """A piece for each row group, and the index."""
@@ -44,6 +47,8 @@ def _schema(fields: Sequence[str]) -> Any:
 def _type(name: str) -> Any:
     if name in _TIMES:
         return pa.timestamp("ns", tz="UTC")
+    if name in _BOOLEANS:
+        return pa.bool_()
     return pa.int64() if name in _INTEGERS else pa.string()
 
 

@@ -24,6 +24,8 @@ class Dialect(Protocol):
     name: str
     location: str
     """A path, or a URL without its password."""
+    clock: ColumnElement[int]
+    """The database's own time when the statement runs: nanoseconds since the epoch, exact to a millisecond."""
     rests_for_seconds: float
     """How long nobody asks again after the database gave no answer: each who did would wait as long."""
 
@@ -41,6 +43,10 @@ class Dialect(Protocol):
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Held around every write transaction and checkpoint."""
+        ...
+
+    def transaction(self, connection: Connection, *, synced: bool) -> contextlib.AbstractContextManager[object]:
+        """A transaction that, with `synced`, is on the disk once it is committed."""
         ...
 
     def bounded(self, connection: Connection, *, seconds: float | None) -> contextlib.AbstractContextManager[None]:
@@ -97,8 +103,11 @@ class Dialect(Protocol):
         """What the disk of the database has left; None where it cannot be seen from here."""
         ...
 
-    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
-        """Return free space to the disk in slices; bytes returned."""
+    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
+        """Return free space to the disk in slices; `pause` is told how long each took, and how many bytes it returned.
+
+        It may raise: what is not returned then is returned another time.
+        """
         ...
 
     def close(self) -> None:

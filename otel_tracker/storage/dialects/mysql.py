@@ -10,7 +10,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, event, text
+from sqlalchemy import BigInteger, bindparam, event, literal_column, text
 from sqlalchemy.dialects import mysql
 
 from otel_tracker.errors import ConfigurationError, StorageUnavailableError
@@ -49,6 +49,9 @@ class MySQL(Server):
 
     name = "mysql"
     driver_package = "PyMySQL"
+    clock: ColumnElement[int] = literal_column(
+        "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED) * 1000000", BigInteger
+    )
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
         """`sslmode` and `sslrootcert` of the URL's query mean what they mean to libpq."""

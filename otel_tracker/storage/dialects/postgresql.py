@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import String, Text, any_, bindparam, text
+from sqlalchemy import BigInteger, String, Text, any_, bindparam, literal_column, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
@@ -40,6 +40,10 @@ class PostgreSQL(Server):
 
     name = "postgresql"
     driver_package = "psycopg"
+    unsynced = "SET LOCAL synchronous_commit = off"
+    clock: ColumnElement[int] = literal_column(
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) * 1000000", BigInteger
+    )
 
     def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:
         """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more."""

@@ -23,6 +23,7 @@ from otel_tracker.storage.dialects.base import driver_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
 _logger = logging.getLogger("otel_tracker.storage")
@@ -48,6 +49,9 @@ class Server:
     name = ""
     rests_for_seconds = 1.0
     driver_package = ""
+    clock: ColumnElement[int]
+    unsynced = ""
+    """The statement after which a transaction's commit does not wait for the disk; empty where there is none."""
     """What to install where the driver is missing."""
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
@@ -140,6 +144,14 @@ class Server:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
+    def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
+        """As the server syncs; a subclass may know how to ask for less."""
+        with connection.begin():
+            if not synced and self.unsynced:
+                connection.exec_driver_sql(self.unsynced)
+            yield
+
+    @contextlib.contextmanager
     def bounded(self, connection: Connection, *, seconds: float | None) -> Iterator[None]:
         """See `Dialect.bounded`."""
         key = _key(connection)
@@ -159,9 +171,8 @@ class Server:
         """Its disk is elsewhere."""
         return None
 
-    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:  # noqa: ARG002 - the signature is the protocol's
+    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
         """Nothing: the server uses the room for the next rows."""
-        return 0
 
     def close(self) -> None:
         """Nothing is held."""

@@ -14,7 +14,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import ColumnElement, Engine, NullPool, Table, create_engine, event, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Engine,
+    NullPool,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -22,8 +35,9 @@ from sqlalchemy.pool import QueuePool
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
 from otel_tracker.storage.dialects import dbstat, vacuum
-from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
+from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
 from otel_tracker.storage.mutex import ProcessMutex
+from otel_tracker.storage.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +56,7 @@ _WRITER_PRAGMAS: Final = (
     "journal_size_limit=67108864",
 )
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
+_LOG_TRIES: Final = 20
 _SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
 _REFUSALS: Final = frozenset((3, 5, 6, 7, 8, 10, 11, 13, 14, 23, 26))
 """PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB."""
@@ -61,6 +76,9 @@ class SQLite:
     """One file in WAL mode: one writer at a time in all processes, readers that cannot write."""
 
     name = "sqlite"
+    clock: ColumnElement[int] = literal_column(
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000000", BigInteger
+    )
     rests_for_seconds = 0.0
 
     def __init__(self, url: URL, *, max_connections: int, wal: bool, foreign_keys: bool) -> None:
@@ -157,6 +175,19 @@ class SQLite:
         with self._mutex.held(timeout_seconds=BUSY_TIMEOUT_SECONDS):
             yield
 
+    @contextlib.contextmanager
+    def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
+        """Without a sync of the log, where that is not asked for: the next commit that syncs takes it along."""
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        if not synced:
+            driver.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with connection.begin():
+                yield
+        finally:
+            if not synced:
+                driver.execute("PRAGMA synchronous=FULL")
+
     def _stat(self) -> tuple[int, int]:
         stat = self._path.stat()
         return stat.st_dev, stat.st_ino
@@ -178,8 +209,9 @@ class SQLite:
         return contextlib.nullcontext()
 
     def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        """See `in_list`."""
-        return in_list(column)
+        """`IN` of a JSON array: one parameter, and one statement for any number of values."""
+        values = func.json_each(bindparam("ids", type_=JSON)).table_valued("value")
+        return column.in_(select(values.c.value))
 
     def insert(self, table: Table) -> Batch:
         """By the driver's `executemany`."""
@@ -238,26 +270,34 @@ class SQLite:
             return shutil.disk_usage(self._path.parent).free
         return None
 
-    def give_back(self, engine: Engine, *, pause: Callable[[float], None]) -> int:
-        """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log."""
-        freed = 0
+    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
+        """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log, if no reader is in it."""
+        pace = Pace(least=vacuum.LEAST_PAGES, most=vacuum.MOST_PAGES)
         while True:
-            started = time.monotonic()
-            slice_bytes = self._maintain(engine, vacuum.give_back_slice)
-            if slice_bytes <= 0:
+            with self._maintained(engine) as (connection, held):
+                freed = vacuum.give_back_slice(connection, pages=pace.size)
+            if freed <= 0:
                 break
-            freed += slice_bytes
-            pause(time.monotonic() - started)
-        self._maintain(engine, vacuum.truncate_log)
-        return freed
+            pace.took(held(), done=pace.size)
+            pause(held(), freed)
+        for _ in range(_LOG_TRIES):
+            with self._maintained(engine) as (connection, held):
+                is_short = vacuum.truncate_log(connection)
+            if is_short:
+                break
+            pause(held(), 0)
 
-    def _maintain(self, engine: Engine, act: Callable[[sqlite3.Connection], int]) -> int:
+    @contextlib.contextmanager
+    def _maintained(self, engine: Engine) -> Iterator[tuple[sqlite3.Connection, Callable[[], float]]]:
+        """The writer's own connection, and for how long nobody else could write."""
         with self.exclusive():
+            begun, ended = time.monotonic(), 0.0
             proxy = engine.raw_connection()
             try:
-                return act(cast("sqlite3.Connection", proxy.driver_connection))
+                yield cast("sqlite3.Connection", proxy.driver_connection), lambda: ended - begun
             finally:
                 proxy.close()
+                ended = time.monotonic()
 
     def close(self) -> None:
         """Let go of the mutex."""
