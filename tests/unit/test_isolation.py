@@ -11,8 +11,10 @@ from exporters.isolation import BATCH_ATTEMPTS, FRAME_ATTEMPTS, UNPROVEN_ATTEMPT
 from exporters.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from otel_tracker.query import SpoolPosition
 
 
 class OddError(Exception):
@@ -31,13 +33,21 @@ class Destination:
         self.is_away = False
         self.stored = 0
         self.batches: list[int] = []
+        self.kept: SpoolPosition | None = None
 
-    def deliver(self, frames: Sequence[bytes]) -> Delivered:
+    def position(self, instance_id: str) -> SpoolPosition | None:
+        return self.kept if self.kept and self.kept.instance_id == instance_id else None
+
+    def deliver(
+        self, frames: Sequence[bytes], *, until: SpoolPosition | None, settle: Callable[[Delivered], object]
+    ) -> Delivered:
         self.batches.append(len(frames))
         if self.is_away or self.bad & set(frames):
             raise OddError("not now") from ValueError("because of that one")
         self.got += frames
         self.stored += len(frames)
+        settle(Delivered())
+        self.kept = until
         return Delivered()
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
