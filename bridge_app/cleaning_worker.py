@@ -2,10 +2,10 @@
 
     python -P -m bridge_app.cleaning_worker        (started by `bridge_app.cleaning`, for it alone)
 
-Why a process: its thousands of small transactions would take turns at the interpreter lock with the server. It does not
-step back as the drain does: a process that waits for the processor while it holds the database keeps all writers waiting
-(on a busy machine 72 ms more at the longest, against 1 ms). It rests as long as it works instead. It ends after the batch
-under way when it is told to by SIGTERM, and when its parent ends; the next run goes on.
+Why a process: its thousands of small transactions would take turns at the interpreter lock with the server. It does
+not step back as the drain does: a process that waits for the processor while it holds the database keeps all writers
+waiting (on a busy machine 72 ms more at the longest, against 1 ms). It rests as long as it works instead. It ends after
+the batch under way when it is told to by SIGTERM, and when its parent ends; the next run goes on.
 """
 
 from __future__ import annotations
