@@ -2,8 +2,10 @@
 
     python -P -m bridge_app.cleaning_worker        (started by `bridge_app.cleaning`, for it alone)
 
-Why a process: its thousands of small transactions would take turns at the interpreter lock with the server. It ends
-after the batch under way when it is told to by SIGTERM, and when its parent ends; the next run goes on.
+Why a process: its thousands of small transactions would take turns at the interpreter lock with the server. It does
+not step back as the drain does: a process that waits for the processor while it holds the database keeps all writers
+waiting (on a busy machine 72 ms more at the longest, against 1 ms). It rests as long as it works instead. It ends after
+the batch under way when it is told to by SIGTERM, and when its parent ends; the next run goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge_app.cleaning_messages import CleanupOrder, CleanupReport
-from exporters.child_process import step_back, wait_for_end_of
+from exporters.child_process import wait_for_end_of
 from otel_tracker.errors import CleanupRunningError, StorageError
 from otel_tracker.storage import open_store
 
@@ -30,7 +32,6 @@ _END_SECONDS: Final = 10.0
 def main() -> None:
     """Do what the line on standard input says; say on standard output what came of it."""
     parent = os.getppid()
-    step_back()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     threading.Thread(target=_stop_with, args=(parent, stopping), name="parent-watch", daemon=True).start()

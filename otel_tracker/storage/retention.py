@@ -132,9 +132,15 @@ class _Run:
                 page = page[removed.passed :]
                 self._tell(stage, removed)
                 self._pause(seconds)
+                self._checkpoint()
             self._drop_empty()
             if left == 0:
                 return
+
+    def _checkpoint(self) -> None:
+        with self._database.maintained() as engine:
+            seconds = self._database.dialect.checkpoint(engine)
+        time.sleep(seconds)
 
     def _drop_empty(self) -> None:
         """Once a page: the rows of the rollups that count nothing harm nobody meanwhile."""

@@ -31,6 +31,8 @@ from otel_tracker.storage import open_store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otel_tracker.query import PruneResult
+
 COMMAND = str(Path(sys.executable).with_name("webhook-bridge"))
 DAY = 86_400_000_000_000
 START = 1_749_220_428_000_000_000
@@ -621,6 +623,20 @@ def test_cleanup_keeps_what_is_young_enough_and_what_still_runs(
     assert json.loads(capsys.readouterr().out)["deleted"] == 1
     assert run(["executions", "list", "--json"]) == 0
     assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["running"]
+
+
+def test_cleanup_names_who_cleans_already(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes: list[int] = []
+
+    def meanwhile(_: PruneResult) -> bool:
+        codes.append(run(["cleanup"]))
+        return not codes
+
+    with closing(open_store(f"sqlite:///{history}/data/executions.db")) as store:
+        store.prune(started_before=time.time_ns(), on_batch=meanwhile)
+    assert codes == [2]
+    assert f"process {os.getpid()} of {socket.gethostname()} (" in (told := capsys.readouterr().err)
+    assert "is cleaning this store: wait for it to end" in told
 
 
 # Plugins

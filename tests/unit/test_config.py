@@ -126,6 +126,11 @@ def test_a_misfit_is_told_in_one_exact_sentence() -> None:
         ("execution_tracking: {cleanup_interval: 24}", "the unit is missing"),
         ("execution_tracking: {cleanup_interval: 0s}", 'expected a duration with its unit, such as "24h"'),
         ("execution_tracking: {cleanup_interval: 1 day}", "units are d, h, m and s"),
+        ("execution_tracking: {max_bytes: 10 GB}", "units are B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB"),
+        ("execution_tracking: {max_bytes: 999KB}", 'expected a size of at least 1MB with its unit, such as "10GB"'),
+        ("execution_tracking: {max_bytes: 1.5}", "max_bytes is 1.5 "),
+        ("execution_tracking: {max_bytes: yes}", "max_bytes is yes "),
+        ("execution_tracking: {max_executions_per_plugin: 0}", "expected a whole number of at least 1"),
         (
             "execution_tracking: {metrics_aggregation_interval: 7h}",
             "metrics_aggregation_interval is '7h' (config.yaml line 1): expected a whole fraction of a day",
@@ -176,6 +181,24 @@ def test_variables_are_read_by_the_type_of_their_key() -> None:
     assert config.execution_tracking.cleanup_interval == 5400
     assert config.execution_tracking.durability == "off"
     assert config.retention_days() == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "shown"),
+    [
+        ('"10GB"', 10_000_000_000, "10GB"),
+        ("512MiB", 512 * 2**20, "512MiB"),
+        ("1073741824", 2**30, "1GiB"),
+        ("1000001", 1_000_001, "1000001B"),
+        ("null", None, "null"),
+    ],
+)
+def test_a_size_is_a_number_with_its_unit_or_of_bytes(text: str, size: int | None, shown: str) -> None:
+    loaded = load(f"execution_tracking: {{max_bytes: {text}}}")
+    assert loaded.config.execution_tracking.max_bytes == size
+    assert ("execution_tracking.max_bytes", shown) in [row[:2] for row in effective_tree(loaded)]
+    environ = {"BRIDGE__EXECUTION_TRACKING__MAX_BYTES": text.strip('"')}
+    assert Config.load(None, environ).config.execution_tracking.max_bytes == size
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest() -> None:

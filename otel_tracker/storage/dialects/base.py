@@ -46,7 +46,7 @@ class Dialect(Protocol):
         ...
 
     def transaction(self, connection: Connection, *, synced: bool) -> contextlib.AbstractContextManager[object]:
-        """A transaction that, with `synced`, is on the disk once it is committed."""
+        """A transaction that, with `synced`, is on the disk once it is committed; else `checkpoint` is to follow."""
         ...
 
     def bounded(self, connection: Connection, *, seconds: float | None) -> contextlib.AbstractContextManager[None]:
@@ -101,6 +101,10 @@ class Dialect(Protocol):
 
     def free_bytes(self) -> int | None:
         """What the disk of the database has left; None where it cannot be seen from here."""
+        ...
+
+    def checkpoint(self, engine: Engine) -> float:
+        """Bring what was committed without a sync where it belongs; for how many seconds that kept writers waiting."""
         ...
 
     def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:

@@ -15,27 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     ColumnElement,
     Engine,
     NullPool,
-    Table,
-    bindparam,
     create_engine,
     event,
-    func,
     literal_column,
-    select,
 )
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
-from otel_tracker.storage.dialects import dbstat, vacuum
-from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
+from otel_tracker.storage.dialects import dbstat, sqlite_statements, vacuum
+from otel_tracker.storage.dialects.base import driver_error
 from otel_tracker.storage.mutex import ProcessMutex
 from otel_tracker.storage.pace import Pace
 
@@ -55,6 +49,8 @@ _WRITER_PRAGMAS: Final = (
     "wal_autocheckpoint=1000",
     "journal_size_limit=67108864",
 )
+_UNSYNCED_PRAGMAS: Final = ("synchronous=NORMAL", "wal_autocheckpoint=0")
+_SYNCED_PRAGMAS: Final = ("synchronous=FULL", "wal_autocheckpoint=1000")
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
 _LOG_TRIES: Final = 20
 _SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
@@ -179,14 +175,14 @@ class SQLite:
     def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
         """Without a sync of the log, where that is not asked for: the next commit that syncs takes it along."""
         driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-        if not synced:
-            driver.execute("PRAGMA synchronous=NORMAL")
+        for pragma in () if synced else _UNSYNCED_PRAGMAS:
+            driver.execute(f"PRAGMA {pragma}").fetchall()
         try:
             with connection.begin():
                 yield
         finally:
-            if not synced:
-                driver.execute("PRAGMA synchronous=FULL")
+            for pragma in () if synced else _SYNCED_PRAGMAS:
+                driver.execute(f"PRAGMA {pragma}").fetchall()
 
     def _stat(self) -> tuple[int, int]:
         stat = self._path.stat()
@@ -208,38 +204,10 @@ class SQLite:
         """No server that might not answer; how long a lock is waited for, each connection knows."""
         return contextlib.nullcontext()
 
-    def among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        """`IN` of a JSON array: one parameter, and one statement for any number of values."""
-        values = func.json_each(bindparam("ids", type_=JSON)).table_valued("value")
-        return column.in_(select(values.c.value))
-
-    def insert(self, table: Table) -> Batch:
-        """By the driver's `executemany`."""
-        return _for_many(sqlite_dialect.insert(table))
-
-    def upsert(self, table: Table, *, key: Sequence[str], guard: str | None) -> Batch:
-        """`INSERT ... ON CONFLICT`, by the driver's `executemany`."""
-        insert = sqlite_dialect.insert(table)
-        if guard is None:
-            insert = insert.on_conflict_do_nothing(index_elements=key)
-        else:
-            insert = insert.on_conflict_do_update(
-                index_elements=key,
-                set_={column.name: insert.excluded[column.name] for column in values_of(table, key)},
-                where=insert.excluded[guard] > table.c[guard],
-            )
-        return _for_many(insert)
-
-    def merge(
-        self, table: Table, *, key: Sequence[str], add: Sequence[str], least: Sequence[str], greatest: Sequence[str]
-    ) -> Batch:
-        """`INSERT ... ON CONFLICT DO UPDATE`, by the driver's `executemany`."""
-        insert = sqlite_dialect.insert(table)
-        old, new = table.c, insert.excluded
-        merged: dict[str, ColumnElement[int]] = {name: old[name] + new[name] for name in add}
-        merged |= {name: func.min(old[name], new[name]) for name in least}
-        merged |= {name: func.max(old[name], new[name]) for name in greatest}
-        return _for_many(insert.on_conflict_do_update(index_elements=key, set_=merged))
+    among = staticmethod(sqlite_statements.among)
+    insert = staticmethod(sqlite_statements.insert)
+    upsert = staticmethod(sqlite_statements.upsert)
+    merge = staticmethod(sqlite_statements.merge)
 
     def is_data_error(self, error: BaseException) -> bool:
         """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
@@ -269,6 +237,12 @@ class SQLite:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self._path.parent).free
         return None
+
+    def checkpoint(self, engine: Engine) -> float:
+        """Copy the log into the file: a little each time, for a thousand pages at once take writers' patience."""
+        with self._maintained(engine) as (connection, held):
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return held()
 
     def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
         """Vacuum in slices, for a whole one blocks writers for seconds; then shorten the log, if no reader is in it."""
@@ -304,15 +278,6 @@ class SQLite:
         if self._mutex is not None:
             self._mutex.release_share()
             self._mutex = None
-
-
-def _for_many(statement: sqlite_dialect.Insert) -> Batch:
-    sql = str(statement.compile(dialect=sqlite_dialect.dialect()))
-
-    def run(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        connection.exec_driver_sql(sql, list(rows))
-
-    return run
 
 
 def _begin(connection: Connection) -> None:
