@@ -56,6 +56,15 @@ class Tally:
         self._sum += duration_sum
         self._min, self._max = min(self._min, duration_min), max(self._max, duration_max)
 
+    def merge(self, other: Tally) -> None:
+        """All that the other counted."""
+        self.by_status.update(other.by_status)
+        self.by_error_type.update(other.by_error_type)
+        self.slots.update(other.slots)
+        self._timed += other._timed
+        self._sum += other._sum
+        self._min, self._max = min(self._min, other._min), max(self._max, other._max)
+
     def figures(self) -> FigureFields:
         """What is told of them."""
         total = self.by_status.total()
