@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from bridge_app.api.parts import parts
 from bridge_app.api.rendering import execution_json
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
 from bridge_app.cli.history import choosing_options, opened_store, wanted
@@ -53,7 +54,8 @@ def list_executions(limit: int, config_path: Path | None, *, as_json: bool, **fi
     """
     request = PageRequest(filter=wanted(**filters), limit=limit, with_payloads=as_json, with_total=False)
     with opened_store(load_config(config_path).config) as store:
-        rows = [execution_json(record) for record in store.page(request).executions]
+        pages = parts(store, request, most=limit, rows=limit)
+        rows = [execution_json(record) for page in pages for record in page.executions]
     if as_json:
         print_json(rows)
     elif rows:

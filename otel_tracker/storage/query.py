@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, literal_column, or_, select
 
 from otel_tracker.errors import CursorError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter
@@ -21,6 +21,9 @@ from otel_tracker.storage.tables import HAS_DELIVERY, HAS_ERROR_TYPE, NOT_COMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Position = tuple[int, str]
+"""Start time and id of a row."""
 
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19}):([0-9A-Za-z-]{1,36})", re.ASCII)
 
@@ -70,6 +73,19 @@ def key_source_of(wanted: ExecutionFilter) -> Source:
     """The same where only positions are asked for: tags alone need no look at the executions."""
     rest = replace(wanted, tags=(), started_from=None, started_before=None, text="")
     return _TAGS_ALONE if wanted.tags and rest == ExecutionFilter() else source_of(wanted)
+
+
+def led_by(wanted: ExecutionFilter) -> ExecutionFilter:
+    """What one range of an index finds of it (of each branch of `keyset`): the rest is looked up row by row."""
+    times = ExecutionFilter(started_from=wanted.started_from, started_before=wanted.started_before)
+    if wanted.tags:
+        return replace(times, tags=wanted.tags[:1])
+    if wanted.trace_id or wanted.delivery_id:
+        return replace(times, trace_id=wanted.trace_id, delivery_id="" if wanted.trace_id else wanted.delivery_id)
+    if wanted.error_types and "" not in wanted.error_types:
+        return replace(times, error_types=wanted.error_types)
+    failing = () if Status.COMPLETED in wanted.statuses else wanted.statuses
+    return replace(times, plugins=wanted.plugins, statuses=failing)
 
 
 def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:
@@ -126,8 +142,18 @@ def _tags(pairs: tuple[tuple[str, str], ...], source: Source) -> Iterator[Column
         yield exists().where(table.c.execution_id == source.id, fits) if number else fits
 
 
-def total(wanted: ExecutionFilter) -> Select[Any]:
-    """Counts matches, but no further than one past what is told exactly."""
+def down_to(source: Source, last: Position) -> tuple[ColumnElement[bool], ...]:
+    """Only this row and newer ones."""
+    start_time, execution_id = last
+    newer = or_(source.start_time > start_time, and_(source.start_time == start_time, source.id >= execution_id))
+    # The plain bound comes first: an index can seek to it, which it cannot for the OR.
+    return source.start_time >= start_time, newer
+
+
+def total(wanted: ExecutionFilter, *, last: Position | None = None) -> Select[Any]:
+    """Counts matches down to `last`, but no further than one past what is told exactly."""
     source = key_source_of(wanted)
     bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
+    if last is not None:
+        bounded = bounded.where(*down_to(source, last))
     return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())

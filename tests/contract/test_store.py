@@ -310,7 +310,7 @@ def test_pages_of_any_filter_hold_each_match_once_newest_first(
     store.write(MIXED)
     newest_first = sorted(MIXED, key=lambda record: (record.start_time, record.id), reverse=True)
     expected = [int(record.id[-12:]) for record in newest_first if _fits(record, wanted)]
-    request = PageRequest(filter=wanted, limit=limit, budget=SearchBudget(rows=budget))
+    request = PageRequest(filter=wanted, limit=limit, budget=SearchBudget(rows=budget, candidates=budget))
     assert walked(store, request) == expected
     page = store.page(request)
     assert page.total <= len(expected)

@@ -1,0 +1,80 @@
+"""Pages and totals of filters of which an index knows a part: the rest is looked up in a bounded number of executions.
+
+In: a connection and a request without a `text`. Out: what was found, and where the scan stopped. An index leads to the
+candidates; durations, `completed`, and a second filter beside the first are in the rows alone. How far the bound
+reaches is told by the index itself, so that the statement that looks up rows has an end, however few of them match.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from otel_tracker.query import TOTAL_IS_EXACT_UP_TO
+from otel_tracker.storage import keyset, query
+from otel_tracker.storage.query import Position
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from otel_tracker.query import ExecutionFilter, PageRequest
+
+FIRST_LOOK: Final = 2_000
+"""Candidates that fill most pages. To look up so many costs as much as to count 10,000 in an index."""
+LEAST_OF_BRANCH: Final = 100
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The matches of one page, newest first."""
+
+    matches: list[Position]
+    """At most as many as the page may have."""
+    goes_on_behind: Position | None
+    """None: the end of the history was reached."""
+    scan_complete: bool
+    """False: the budget ended it, before the page was full or the end was reached."""
+
+
+def is_needed(wanted: ExecutionFilter) -> bool:
+    """Whether an index knows only a part of it."""
+    return query.led_by(wanted) != replace(wanted, text="")
+
+
+def scan(connection: Connection, request: PageRequest) -> Found:
+    """Look on behind the request's cursor."""
+    wanted, after = request.filter, query.decode_cursor(request.cursor) if request.cursor else None
+    found: list[Position] = []
+    last: Position | None = None
+    for number in sorted({min(FIRST_LOOK, request.budget.candidates), request.budget.candidates}):
+        last = candidate_at(connection, wanted, after, number)
+        statement = keyset.positions(wanted, after, limit=request.limit + 1, last=last)
+        found = [(row.start_time, row.id) for row in connection.execute(statement)]
+        if len(found) > request.limit:
+            return Found(matches=found[:-1], goes_on_behind=found[-2], scan_complete=True)
+        if last is None:
+            break
+    return Found(matches=found, goes_on_behind=last, scan_complete=last is None)
+
+
+def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
+    """How many match, and whether that is all: of the newest candidates, where there are many."""
+    wanted, most = request.filter, request.budget.candidates
+    if replace(wanted, statuses=()) != query.led_by(wanted):  # most are completed: the rows that match are near
+        most = min(FIRST_LOOK, most)
+    last = candidate_at(connection, wanted, None, most)
+    found = int(connection.execute(query.total(wanted, last=last)).scalar_one())
+    return min(found, TOTAL_IS_EXACT_UP_TO), last is None and found <= TOTAL_IS_EXACT_UP_TO
+
+
+def candidate_at(
+    connection: Connection, wanted: ExecutionFilter, after: Position | None, number: int
+) -> Position | None:
+    """Of the candidates behind `after` the one with this number; None where there are fewer, or all of them match."""
+    if not is_needed(wanted):
+        return None
+    leading = query.led_by(wanted)
+    each = max(number // len(keyset.branches(leading)), min(number, LEAST_OF_BRANCH))  # a branch reads so many
+    row = connection.execute(keyset.position_at(leading, after, number=each)).one_or_none()
+    return None if row is None else (row.start_time, row.id)
