@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from otel_tracker.record import Rank, Status
-from otel_tracker.storage.histogram import slot_of
+from otel_tracker.storage.histogram import SLOTS_PER_OCTAVE, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ _Counts = dict[tuple[int, str, str, str], list[int]]
 _Slots = dict[tuple[int, str, int], int]
 CountRow = tuple[int, int, str, str, str, int, int, int, int, int, int]
 """In the order of `tables.rollups`."""
-SlotRow = tuple[int, int, str, int, int, int]
+SlotRow = tuple[int, int, str, int, int, int, int, int, int, int, int, int, int]
 """In the order of `tables.rollup_durations`."""
 
 
@@ -115,13 +115,17 @@ class Deltas:
 
     def slot_rows(self) -> list[SlotRow]:
         """Histograms of every width."""
-        found: dict[tuple[int, int, str, int, int], int] = {}
+        found: dict[tuple[int, int, str, int, int], list[int]] = {}
         for pruned, (_, slots) in self._sides.items():
             for (bucket, plugin_name, slot), total in slots.items():
+                octave, index = divmod(slot, SLOTS_PER_OCTAVE)
                 for width, start in self._buckets(bucket):
-                    key = (width, start, plugin_name, slot, pruned)
-                    found[key] = found.get(key, 0) + total
-        return sorted([(*key, total) for key, total in found.items() if total])
+                    key = (width, start, plugin_name, octave, pruned)
+                    totals = found.get(key)
+                    if totals is None:
+                        totals = found[key] = [0] * SLOTS_PER_OCTAVE
+                    totals[index] += total
+        return sorted((*key, *totals) for key, totals in found.items() if any(totals))  # type: ignore[misc]
 
     def _buckets(self, bucket: int) -> list[tuple[int, int]]:
         """Width and start of those that a bucket counts in; few, and asked for again and again."""

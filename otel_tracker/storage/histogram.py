@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 SLOTS_PER_OCTAVE: Final = 8
 ZERO_SLOT: Final = -1
@@ -35,6 +35,17 @@ def duration_of(slot: int) -> int:
     1028218693
     """
     return 0 if slot == ZERO_SLOT else round(2 ** ((slot + 0.5) / SLOTS_PER_OCTAVE))
+
+
+def slots_in(octave: int, totals: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Slots and their totals, of those of an octave that are not 0.
+
+    >>> list(slots_in(2, (0, 3, 0, 0, 0, 0, 0, 1)))
+    [(17, 3), (23, 1)]
+    """
+    for slot, total in enumerate(totals, octave * SLOTS_PER_OCTAVE):
+        if total:
+            yield slot, total
 
 
 def percentile(totals: Mapping[int, int], percent: int) -> int:

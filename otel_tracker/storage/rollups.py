@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, delete, func, select
 
 from otel_tracker.storage.buckets import Counted, Deltas, bounds
-from otel_tracker.storage.tables import executions, rollup_durations, rollups, settings
+from otel_tracker.storage.tables import SLOTS, executions, rollup_durations, rollups, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Rollups:
         self._merge_slots = dialect.merge(
             rollup_durations,
             key=[column.name for column in rollup_durations.primary_key],
-            add=("total",),
+            add=SLOTS,
             least=(),
             greatest=(),
         )
@@ -124,7 +124,7 @@ class Rollups:
         """Delete what these deltas brought down to nothing."""
         for table, rows in ((rollups, deltas.count_rows()), (rollup_durations, deltas.slot_rows())):
             for chosen in _in_buckets(table, {(row[0], row[1]) for row in rows}):
-                connection.execute(delete(table).where(chosen, table.c.total == 0))
+                connection.execute(delete(table).where(chosen, *_nothing(table)))
 
     def _delete_buckets(self, started_before: int) -> int:
         begun = time.monotonic()
@@ -137,6 +137,10 @@ class Rollups:
         if buckets:
             time.sleep(min(time.monotonic() - begun, 0.1))  # others get half of the time
         return len(buckets)
+
+
+def _nothing(table: Table) -> list[ColumnElement[bool]]:
+    return [table.c[name] == 0 for name in (("total",) if table is rollups else SLOTS)]
 
 
 def _in_buckets(table: Table, buckets: set[tuple[int, int]]) -> list[ColumnElement[bool]]:
