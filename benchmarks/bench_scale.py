@@ -14,7 +14,7 @@ from benchmarks import bench_pages, bench_stats
 from benchmarks.bench_drain import database
 from benchmarks.seed import seed
 
-ROUNDS = 5
+ROUNDS = 3
 NEWEST = ("newest 50", "newest 50, light")
 DEEP = ("in the middle", "in the middle, whole", "in the middle, failed")
 UNRATED = ("offset in the middle", "search, in vain", *NEWEST, *DEEP)

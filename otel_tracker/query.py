@@ -134,6 +134,7 @@ class RollupDifference(msgspec.Struct, frozen=True, kw_only=True):
     bucket_start: int
     """Nanoseconds since the epoch."""
     plugin_name: str
+    """Empty: the durations of all plugins together."""
     figure: str
     """What differs: `total`, `timed`, `duration_sum`, `duration_min`, `duration_max` of a group, or a `slot`."""
     group: str

@@ -67,6 +67,17 @@ def widths(bucket_nanoseconds: int) -> tuple[int, ...]:
     return tuple(sorted({bucket_nanoseconds, DAY_NANOSECONDS}))
 
 
+def of_all(width: int) -> int:
+    """What `tables.rollup_durations` has as the width of rows that hold the durations of all plugins together."""
+    return -width
+
+
+def row_widths(bucket_nanoseconds: int) -> tuple[int, ...]:
+    """Every width that rows of such a store have."""
+    kept = widths(bucket_nanoseconds)
+    return (*kept, *map(of_all, kept))
+
+
 class Deltas:
     """What a transaction changes: counted per bucket in memory, then told as rows."""
 
@@ -114,17 +125,14 @@ class Deltas:
         return sorted((*key, *sums) for key, sums in found.items() if sums[0] or sums[1])  # type: ignore[misc]
 
     def slot_rows(self) -> list[SlotRow]:
-        """Histograms of every width."""
+        """Histograms of every width: of each plugin, and of all together."""
         found: dict[tuple[int, int, str, int, int], list[int]] = {}
         for pruned, (_, slots) in self._sides.items():
             for (bucket, plugin_name, slot), total in slots.items():
                 octave, index = divmod(slot, SLOTS_PER_OCTAVE)
                 for width, start in self._buckets(bucket):
-                    key = (width, start, plugin_name, octave, pruned)
-                    totals = found.get(key)
-                    if totals is None:
-                        totals = found[key] = [0] * SLOTS_PER_OCTAVE
-                    totals[index] += total
+                    _totals(found, (width, start, plugin_name, octave, pruned))[index] += total
+                    _totals(found, (of_all(width), start, "", octave, pruned))[index] += total
         return sorted((*key, *totals) for key, totals in found.items() if any(totals))  # type: ignore[misc]
 
     def _buckets(self, bucket: int) -> list[tuple[int, int]]:
@@ -140,6 +148,13 @@ def _sums(found: dict[_KeyT, list[int]], key: _KeyT) -> list[int]:
     if sums is None:
         sums = found[key] = [0, 0, 0, NO_MINIMUM, 0]
     return sums
+
+
+def _totals(found: dict[_KeyT, list[int]], key: _KeyT) -> list[int]:
+    totals = found.get(key)
+    if totals is None:
+        totals = found[key] = [0] * SLOTS_PER_OCTAVE
+    return totals
 
 
 def _fold(into: list[int], sums: list[int]) -> None:

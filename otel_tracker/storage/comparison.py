@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import literal_column, select, union_all
 
 from otel_tracker.query import RollupDifference
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, NO_MINIMUM, Counted, Deltas, bounds, widths
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, NO_MINIMUM, Counted, Deltas, bounds, row_widths
 from otel_tracker.storage.histogram import slots_in
 from otel_tracker.storage.rollups import counted, started_in
 from otel_tracker.storage.tables import SLOTS, rollup_durations, rollups
@@ -96,7 +96,7 @@ def _with_bounds(figures: tuple[int, ...], gone: tuple[int, ...]) -> tuple[int, 
 def _difference(key: tuple[int, int, str], figure: str, group: str, *, stored: int, expected: int) -> RollupDifference:
     width, start, plugin_name = key
     return RollupDifference(
-        bucket_seconds=width // 1_000_000_000,
+        bucket_seconds=abs(width) // 1_000_000_000,
         bucket_start=start,
         plugin_name=plugin_name,
         figure=figure,
@@ -131,4 +131,4 @@ def _snapshot(day: int, width: int) -> CompoundSelect[Any]:
 
 def _in_day(table: Table, day: int, width: int) -> tuple[ColumnElement[bool], ...]:
     first, last = bounds(day, DAY_NANOSECONDS)
-    return table.c.width.in_(widths(width)), table.c.bucket_start >= first, table.c.bucket_start <= last
+    return table.c.width.in_(row_widths(width)), table.c.bucket_start >= first, table.c.bucket_start <= last

@@ -48,15 +48,19 @@ def slots_in(octave: int, totals: Iterable[int]) -> Iterator[tuple[int, int]]:
             yield slot, total
 
 
-def percentile(totals: Mapping[int, int], percent: int) -> int:
-    """The duration that `percent` of all are not longer than (nearest rank); 0 of none.
+def percentiles(totals: Mapping[int, int], percents: Iterable[int]) -> list[int]:
+    """For each percent, rising: the duration that so many of all are not longer than (nearest rank); 0 of none.
 
-    >>> percentile({slot_of(1_000): 98, slot_of(2_000): 2}, 50)
-    981
+    >>> percentiles({slot_of(1_000): 98, slot_of(2_000): 2}, (50, 99))
+    [981, 2139]
     """
-    needed = -(-sum(totals.values()) * percent // 100)
-    for slot in sorted(totals):
-        needed -= totals[slot]
-        if needed <= 0 < totals[slot]:
-            return duration_of(slot)
-    return 0
+    slots = sorted(slot for slot, total in totals.items() if total > 0)
+    whole, passed, place = sum(totals[slot] for slot in slots), 0, 0
+    found = []
+    for percent in percents:
+        needed = -(-whole * percent // 100)
+        while place < len(slots) and passed + totals[slots[place]] < needed:
+            passed += totals[slots[place]]
+            place += 1
+        found.append(duration_of(slots[place]) if slots else 0)
+    return found

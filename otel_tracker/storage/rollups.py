@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, delete, func, select
 
-from otel_tracker.storage.buckets import Counted, Deltas, bounds
+from otel_tracker.storage.buckets import Counted, Deltas, bounds, of_all
 from otel_tracker.storage.tables import SLOTS, executions, rollup_durations, rollups, settings
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Rollups:
             self.begin(connection)
             buckets = {(width, start) for width, start in connection.execute(_without_records(started_before))}
             for table in (rollups, rollup_durations):
-                for chosen in _in_buckets(table, buckets):
+                for chosen in _in_buckets(table, buckets | {(of_all(width), start) for width, start in buckets}):
                     connection.execute(delete(table).where(chosen))
         if buckets:
             time.sleep(min(time.monotonic() - begun, 0.1))  # others get half of the time

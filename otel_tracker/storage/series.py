@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_tracker.errors import PeriodTooLongError
 from otel_tracker.stats import TimePoint, TimeSeries
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of, of_all
 from otel_tracker.storage.histogram import slots_in
 from otel_tracker.storage.rollups import counted
 from otel_tracker.storage.stretches import Stretch, by_start, tallies
@@ -58,8 +58,9 @@ def _from_records(connection: Connection, request: SeriesRequest) -> defaultdict
     points: defaultdict[Any, Tally] = defaultdict(Tally)
     for _, start, _, status, error_type, _, total, *durations in recounted.count_rows():
         points[start].add(status, error_type, total, tuple(durations))  # type: ignore[arg-type]  # four of them
-    for _, start, _, octave, _, *totals in recounted.slot_rows():
-        points[start].slots.update(dict(slots_in(octave, totals)))
+    for width, start, _, octave, _, *totals in recounted.slot_rows():
+        if width == of_all(request.granularity):
+            points[start].slots.update(dict(slots_in(octave, totals)))
     return points
 
 

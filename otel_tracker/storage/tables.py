@@ -180,7 +180,8 @@ rollup_durations = Table(
 )
 """How many durations of a bucket lie in each slot of `histogram`: a row for the eight of an octave.
 
-A row for each slot would be six times as many, of which statistics of a month read seventy thousand.
+A row for each slot would be six times as many, of which statistics of a month read seventy thousand. For figures of
+all plugins there is a row of all of them, which has a negative `width` and no `plugin_name`.
 """
 
 settings = Table("settings", metadata, Column("name", String(64), primary_key=True), _number("value"), **_MYSQL)

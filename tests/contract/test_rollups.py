@@ -88,6 +88,7 @@ def recounted(records: Iterable[ExecutionRecord]) -> tuple[dict[Group, Figures],
             if is_timed(record):
                 slot = math.floor(8 * math.log2(took(record))) if took(record) else -1
                 slots[width, start, record.plugin_name, slot] += 1
+                slots[-width, start, "", slot] += 1
     return {key: figures(found) for key, found in groups.items()}, slots
 
 
