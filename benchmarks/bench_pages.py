@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_pages [count [DATABASE]]
 
-Fifty records over HTTP, one page after the other, from a bridge on a database of a million records; and, in the same
-run, from one of ten thousand on the same kind of database: the newest, those of each filter, those in the middle by
+Fifty records over HTTP, one page after the other, from a bridge on a database of a million records; and, in turn with
+them, from one of ten thousand on the same kind of database: the newest, those of each filter, those in the middle by
 cursor; one record by its id; and a search for a text that is nowhere, which its budget ends. DATABASE is one that
 `benchmarks.seed` filled with `count` records.
 """
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from benchmarks.seed import SPAN_NANOSECONDS, seed
 from otel_tracker.storage.query import encode_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 SMALL = 10_000
 PAGES, FILTERED_PAGES, SEARCHES = 1000, 200, 5
@@ -69,13 +70,12 @@ FILTERED = {
 SEARCH = f"{LIGHT}&q=nowhere+to+be+found"
 
 
-def measure(url: str, count: int) -> dict[str, Load]:
-    """The loads by name, on a database of `count` records."""
+@contextmanager
+def opened(url: str, count: int) -> Iterator[Callable[[str, int], Load]]:
+    """A bridge on a database of `count` records; loads a page so many times."""
     with tempfile.TemporaryDirectory() as folder, bridge(Path(folder), **storage_settings(url)) as (port, _):
         wanted = one_of_the_middle(port) | {"half": count // 2}
-        found = {name: load(port, path, PAGES) for name, path in REQUESTS.items()}
-        found |= {name: load(port, path % wanted, FILTERED_PAGES) for name, path in FILTERED.items()}
-        return found | {"search, in vain": load(port, SEARCH, SEARCHES)}
+        yield lambda path, times: load(port, path % wanted, times)
 
 
 def one_of_the_middle(port: int) -> dict[str, Any]:
@@ -95,15 +95,18 @@ def load(port: int, path: str, count: int) -> Load:
 
 def compare(url: str, count: int) -> dict[str, float]:
     """Print a line a kind of page; gives how many times as long each takes as on a database of ten thousand."""
+    times = dict.fromkeys(REQUESTS, PAGES) | dict.fromkeys(FILTERED, FILTERED_PAGES) | {"search, in vain": SEARCHES}
+    ratios = {}
     with database(urlsplit(url).scheme) as small_url:
         seed(small_url, SMALL)
-        small = measure(small_url, SMALL)
-    big = measure(url, count)
-    ratios = {name: found.quantile(0.5) / small[name].quantile(0.5) for name, found in big.items()}
-    for name, found in big.items():
-        target = " (must 20, aim 5)" if name == "newest 50" else ""
-        line = f"p50 {found.quantile(0.5):.2f} ms, p99 {found.quantile(0.99):.2f} ms{target}"
-        print(f"pages     {name:22} of {count}: {line}; p50 ÷ that of {SMALL} records: {ratios[name]:.2f}", flush=True)
+        with opened(small_url, SMALL) as small, opened(url, count) as big:
+            for name, path in (REQUESTS | FILTERED | {"search, in vain": SEARCH}).items():
+                few, found = small(path, times[name]), big(path, times[name])
+                ratios[name] = found.quantile(0.5) / few.quantile(0.5)
+                target = " (must 20, aim 5)" if name == "newest 50" else ""
+                line = f"p50 {found.quantile(0.5):.2f} ms, p99 {found.quantile(0.99):.2f} ms{target}"
+                line += f"; p50 ÷ that of {SMALL} records: {ratios[name]:.2f}"
+                print(f"pages     {name:22} of {count}: {line}", flush=True)
     return ratios
 
 

@@ -11,10 +11,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, select, union_all
 
 from otel_tracker.record import Status
-from otel_tracker.storage.query import Position, Source, conditions, decode_cursor, down_to, key_source_of, source_of
+from otel_tracker.storage.query import Position, Source, between, decode_cursor, key_source_of, source_of
 from otel_tracker.storage.tables import executions
 
 if TYPE_CHECKING:
@@ -93,16 +93,5 @@ def _newest(
     after: Position | None,
     last: Position | None = None,
 ) -> Select[Any]:
-    statement = columns.select_from(source.rows).where(*conditions(wanted, source))
-    if after is not None:
-        statement = statement.where(*_behind(source, after))
-    if last is not None:
-        statement = statement.where(*down_to(source, last))
+    statement = columns.select_from(source.rows).where(*between(wanted, source, after=after, last=last))
     return statement.order_by(source.start_time.desc(), source.id.desc())
-
-
-def _behind(source: Source, after: Position) -> tuple[ColumnElement[bool], ...]:
-    start_time, execution_id = after
-    older = or_(source.start_time < start_time, and_(source.start_time == start_time, source.id < execution_id))
-    # The plain bound comes first: an index can seek to it, which it cannot for the OR.
-    return source.start_time <= start_time, older

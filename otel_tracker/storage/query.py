@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Position = tuple[int, str]
 """Start time and id of a row."""
 
+_INT64_MAX: Final = 2**63 - 1
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19}):([0-9A-Za-z-]{1,36})", re.ASCII)
 
 
@@ -142,18 +143,35 @@ def _tags(pairs: tuple[tuple[str, str], ...], source: Source) -> Iterator[Column
         yield exists().where(table.c.execution_id == source.id, fits) if number else fits
 
 
-def down_to(source: Source, last: Position) -> tuple[ColumnElement[bool], ...]:
-    """Only this row and newer ones."""
-    start_time, execution_id = last
-    newer = or_(source.start_time > start_time, and_(source.start_time == start_time, source.id >= execution_id))
-    # The plain bound comes first: an index can seek to it, which it cannot for the OR.
-    return source.start_time >= start_time, newer
+def between(
+    wanted: ExecutionFilter, source: Source, *, after: Position | None, last: Position | None
+) -> list[ColumnElement[bool]]:
+    """`conditions` of the rows behind `after` and not behind `last`.
 
-
-def total(wanted: ExecutionFilter, *, last: Position | None = None) -> Select[Any]:
-    """Counts matches down to `last`, but no further than one past what is told exactly."""
-    source = key_source_of(wanted)
-    bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
+    Of two bounds on one side SQLite seeks to the first: so there is one, and what is at the same moment comes second.
+    """
+    start, ties = source.start_time, []
+    if after is not None:
+        moment, execution_id = after
+        if moment < _INT64_MAX:
+            wanted = replace(wanted, started_before=min(moment + 1, _or(wanted.started_before, _INT64_MAX)))
+        ties.append(or_(start < moment, and_(start == moment, source.id < execution_id)))
     if last is not None:
-        bounded = bounded.where(*down_to(source, last))
-    return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())
+        moment, execution_id = last
+        wanted = replace(wanted, started_from=max(moment, _or(wanted.started_from, moment)))
+        ties.append(or_(start > moment, and_(start == moment, source.id >= execution_id)))
+    return [*conditions(wanted, source), *ties]
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def total(
+    wanted: ExecutionFilter, *, last: Position | None = None, most: int = TOTAL_IS_EXACT_UP_TO + 1
+) -> Select[Any]:
+    """Counts matches that are not behind `last`, but no further than `most`: one past what is told exactly."""
+    source = key_source_of(wanted)
+    columns: Select[Any] = select(literal_column("1")).select_from(source.rows)
+    bounded = columns.where(*between(wanted, source, after=None, last=last))
+    return select(func.count()).select_from(bounded.limit(most).subquery())
