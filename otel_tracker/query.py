@@ -19,7 +19,7 @@ class SearchBudget(msgspec.Struct, frozen=True, kw_only=True):
     At least one execution is looked at, so that a client that follows `next_cursor` always comes to the end.
     """
 
-    candidates: int = 20_000
+    candidates: int = 10_000
     """Executions that an index leads to, where other conditions than a `text` must be looked up in each of them."""
     rows: int = 50_000
     """Executions whose texts are compared. One core compares some 60,000 small ones a second."""

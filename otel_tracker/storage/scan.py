@@ -44,20 +44,20 @@ def is_needed(wanted: ExecutionFilter) -> bool:
 
 
 def scan(connection: Connection, request: PageRequest) -> Found:
-    """Look on behind the request's cursor."""
+    """Look on behind the request's cursor, a few first: most pages are full by then."""
     wanted, after = request.filter, query.decode_cursor(request.cursor) if request.cursor else None
     found: list[Position] = []
-    last: Position | None = None
-    most = request.budget.candidates
+    looked_at, most = 0, request.budget.candidates
     for number in sorted({min(4 * request.limit, most), min(FIRST_LOOK, most), most}):
-        last = candidate_at(connection, wanted, after, number)
-        statement = keyset.positions(wanted, after, limit=request.limit + 1, last=last)
-        found = [(row.start_time, row.id) for row in connection.execute(statement)]
+        last = candidate_at(connection, wanted, after, number - looked_at)
+        statement = keyset.positions(wanted, after, limit=request.limit + 1 - len(found), last=last)
+        found += ((row.start_time, row.id) for row in connection.execute(statement))
         if len(found) > request.limit:
             return Found(matches=found[:-1], goes_on_behind=found[-2], scan_complete=True)
         if last is None:
-            break
-    return Found(matches=found, goes_on_behind=last, scan_complete=last is None)
+            return Found(matches=found, goes_on_behind=None, scan_complete=True)
+        looked_at, after = number, last
+    return Found(matches=found, goes_on_behind=after, scan_complete=False)
 
 
 def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
@@ -67,9 +67,9 @@ def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
     if Status.COMPLETED in wanted.statuses and replace(wanted, statuses=()) == _of_executions(leading):
         # Most are completed: an index counts all, and another those of the other statuses.
         others = tuple(status for status in Status if status not in wanted.statuses)
-        last = candidate_at(connection, wanted, None, most)
-        found = _count(connection, leading, last, most=most)
-        found -= _count(connection, replace(leading, statuses=others), last, most=most) if others else 0
+        last = candidate_at(connection, wanted, None, 2 * most)
+        found = _count(connection, leading, last, most=2 * most)
+        found -= _count(connection, replace(leading, statuses=others), last, most=2 * most) if others else 0
     else:
         last = candidate_at(connection, wanted, None, min(FIRST_LOOK, most))
         found = _count(connection, wanted, last, most=TOTAL_IS_EXACT_UP_TO + 1)

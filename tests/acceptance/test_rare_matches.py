@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OLDEST = [f"{number:036}" for number in range(5, -1, -1)]
-"""The six that the rare plugin ran, of 20,100 with one tag: the last to be looked at."""
+"""The six that the rare plugin ran, of 10,100 with one tag: the last to be looked at."""
 RARE = {"tags": "all:yes", "plugin": "rare"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("rare")
-    rows = (replace(row(number), tags='{"all":"yes"}') for number in range(20_100))
+    rows = (replace(row(number), tags='{"all":"yes"}') for number in range(10_100))
     seed(made, [replace(one, plugin_name="rare") if one.id in OLDEST else one for one in rows])
     return made
 
