@@ -1,4 +1,4 @@
-# Four commands: setup, check, test, run. And two long ones: bench, soak.
+# Four commands: setup, check, test, run. And three long ones: bench, bench-scale, soak.
 # The second start of each is instant: .venv/.ready is rebuilt only when the lock or pyproject changes.
 
 PYTHON ?= python3
@@ -7,11 +7,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PORT   ?=
 
-.PHONY: setup check format test run bench soak lock clean help
+.PHONY: setup check format test run bench bench-scale soak lock clean help
 help:
 	@echo "make run    start the bridge on http://127.0.0.1:8001"
 	@echo "make test   run every test          make check  format, lint, types, architecture"
 	@echo "make bench  print the measurements  make soak   the long forms (100 kills, ...)"
+	@echo "make bench-scale  pages and statistics of ten million records, half an hour"
 	@echo "make setup  set up only             make lock   pin the dependencies anew"
 
 $(READY): requirements.lock pyproject.toml
@@ -45,6 +46,9 @@ run: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+bench-scale: setup
+	$(BIN)/python -m benchmarks scale
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock

@@ -28,7 +28,7 @@ import psycopg
 import pymysql
 
 from benchmarks.bench_drain import RAW, database
-from benchmarks.bridge import BODY, bridge
+from benchmarks.bridge import BODY, bridge, storage_settings
 from benchmarks.load import drive, post
 
 if TYPE_CHECKING:
@@ -115,16 +115,8 @@ def bridge_on(kind: str, folder: Path) -> Iterator[tuple[int, Freezer]]:
     with database(kind) as url:
         parts = urlsplit(url)
         proxy = HoldingProxy(parts.hostname or "", parts.port or 0)
-        section = f"STORAGE__{kind.upper()}__"
-        settings = {
-            "HOST": "127.0.0.1",
-            "PORT": str(proxy.port),
-            "DATABASE": parts.path.strip("/"),
-            "USERNAME": parts.username or "",
-            "PASSWORD": parts.password or "",
-        }
-        named = {section + name: value for name, value in settings.items()}
-        with bridge(folder, STORAGE__TYPE=kind, **named) as (port, _):
+        proxied = parts._replace(netloc=f"{parts.username}:{parts.password or ''}@127.0.0.1:{proxy.port}").geturl()
+        with bridge(folder, **storage_settings(proxied)) as (port, _):
             yield port, proxy
 
 

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,25 @@ def bridge(folder: Path, **settings: str) -> Iterator[tuple[int, int]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def storage_settings(url: str) -> dict[str, str]:
+    """What has a bridge keep its history there, for ever."""
+    parts = urlsplit(url)
+    section = f"STORAGE__{parts.scheme.upper()}__"
+    values = (
+        {"DATABASE_PATH": parts.path.removeprefix("/")}
+        if parts.scheme == "sqlite"
+        else {
+            "HOST": parts.hostname or "",
+            "PORT": str(parts.port),
+            "DATABASE": parts.path.strip("/"),
+            "USERNAME": parts.username or "",
+            "PASSWORD": parts.password or "",
+        }
+    )
+    named = {section + name: value for name, value in (values | {"RETENTION_DAYS": "36500"}).items()}
+    return {"STORAGE__TYPE": parts.scheme, **named}
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -14,13 +14,15 @@ TOTAL_IS_EXACT_UP_TO = 10_000
 
 
 class SearchBudget(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one page may look at in search of a text; the first bound that is reached ends the scan.
+    """How much one page may look at in search of what no index knows; the first bound that is reached ends the scan.
 
     At least one execution is looked at, so that a client that follows `next_cursor` always comes to the end.
     """
 
+    candidates: int = 10_000
+    """Executions that an index leads to, where other conditions than a `text` must be looked up in each of them."""
     rows: int = 50_000
-    """Executions. One core compares some 60,000 small ones a second."""
+    """Executions whose texts are compared. One core compares some 60,000 small ones a second."""
     characters: int = 64 * 1024 * 1024
     """Of input, output and error. In big texts a second folds 100 million of ASCII, 40 million of others."""
     seconds: float = 1.0
@@ -62,7 +64,6 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """False: input, output, logs, traceback and metadata stay empty and their table is never read."""
     with_total: bool = True
     budget: SearchBudget = SearchBudget()
-    """Where the filter has a `text`."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +176,7 @@ class RollupDifference(msgspec.Struct, frozen=True, kw_only=True):
     bucket_start: int
     """Nanoseconds since the epoch."""
     plugin_name: str
+    """Empty: the durations of all plugins together."""
     figure: str
     """What differs: `total`, `timed`, `duration_sum`, `duration_min`, `duration_max` of a group, or a `slot`."""
     group: str

@@ -86,8 +86,8 @@ class ExecutionsController(Controller):
         """Records that match every filter.
 
         `offset` counts from the newest record, so it shifts while records arrive, and a deep one reads all that it
-        leaves out; `cursor` does neither. A search for text (`q`) looks at a bounded number of records a page and says
-        in `scan_complete` whether it was done: `next_cursor` goes on searching.
+        leaves out; `cursor` does neither. A search for what no index knows (`q`, durations, two filters at once) looks
+        at a bounded number of records a page and says in `scan_complete` whether it was done: `next_cursor` goes on.
         """
         for other, given in (("cursor", cursor), ("q", chosen.text)):
             if given and offset:

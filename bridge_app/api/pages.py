@@ -31,7 +31,9 @@ def page_response(store: RecordReader, request: PageRequest, fields: tuple[str, 
     """In one piece, or as a stream where it is big. What is wrong with the request is told before anything is sent."""
     most = MOST_OF_PART if request.with_payloads else request.limit
     pages = (
-        _search_parts(store, request) if request.filter.text else parts(store, request, most=most, rows=request.limit)
+        _search_parts(store, request)
+        if request.filter.text
+        else _up_to_bound(parts(store, request, most=most, rows=request.limit))
     )
     chunks = _chunks(pages, request, fields)
     made: list[bytes] = []
@@ -40,6 +42,14 @@ def page_response(store: RecordReader, request: PageRequest, fields: tuple[str, 
         if sum(map(len, made)) > PART_BYTES:
             return ByteStream(chain(made, chunks), media_type=_JSON)
     return Response(b"".join(made), media_type=_JSON)
+
+
+def _up_to_bound(pages: Iterator[Page]) -> Iterator[Page]:
+    """No further than the first whose scan came to its bound: whoever asked goes on by its cursor."""
+    for page in pages:
+        yield page
+        if not page.scan_complete:
+            return
 
 
 def _search_parts(store: RecordReader, request: PageRequest) -> Iterator[Page]:

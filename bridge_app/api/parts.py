@@ -28,6 +28,8 @@ FIRST_PART: Final = 10
 def parts(store: RecordReader, request: PageRequest, *, most: int, rows: int = sys.maxsize) -> Iterator[Page]:
     """At least one page, of at most `most` rows each and `rows` together. Only the first is counted, if any is.
 
+    A page that is not full, for its scan came to a bound, is followed by another, like any.
+
     Raises `StorageUnavailableError` also where the database was replaced between two parts: what it holds now is not
     the rest of what was read.
     """
@@ -39,11 +41,12 @@ def parts(store: RecordReader, request: PageRequest, *, most: int, rows: int = s
             raise StorageUnavailableError("the store was replaced while the history was read; try again")
         generation = page.generation
         yield page
-        rows -= part.limit
+        rows -= len(page.executions)
         if not page.next_cursor or rows <= 0:
             return
-        size = min(rows, most, PART_BYTES // max(1, _mean_size(page)))
-        part = replace(part, limit=max(1, size), offset=0, cursor=page.next_cursor, with_total=False)
+        part = replace(part, offset=0, cursor=page.next_cursor, with_total=False)
+        if page.executions:
+            part = replace(part, limit=max(1, min(rows, most, PART_BYTES // max(1, _mean_size(page)))))
 
 
 def _mean_size(page: Page) -> int:

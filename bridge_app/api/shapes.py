@@ -73,15 +73,16 @@ class ExecutionPage(msgspec.Struct, frozen=True, kw_only=True):
 
     executions: list[ExecutionRecord]
     total: int
-    """How many match the filter, counted up to 10,000; of a search for text (`q`) those that this page saw."""
+    """How many match the filter, counted up to 10,000; where no index knows all of it, among the newest executions; of
+    a search for text (`q`) those that this page saw."""
     total_relation: Literal["eq", "gte"]
-    """gte: there are, or after a search may be, more than `total`."""
+    """gte: there are, or may be, more than `total`."""
     limit: int
     offset: int
     next_cursor: str | None
     """The `cursor` of the next page; null on the last one."""
     scan_complete: bool
-    """false: a search for text (`q`) reached its bound before this page was full; `next_cursor` goes on searching."""
+    """false: a search for what no index knows reached its bound before this page was full; `next_cursor` goes on."""
 
 
 class RealtimeFigures(msgspec.Struct, frozen=True, kw_only=True):

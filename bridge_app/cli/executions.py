@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from otel_tracker.ports import RecordReader
-    from otel_tracker.record import ExecutionRecord, SpanRecord
+    from otel_tracker.record import SpanRecord
 
 _HEADER = ("started (UTC)", "plugin", "status", "took", "error", "id")
 _BLOCKS = ("input", "output", "tags", "metadata", "logs", "traceback")
@@ -56,7 +55,8 @@ def list_executions(limit: int, config_path: Path | None, *, as_json: bool, **fi
     """
     request = PageRequest(filter=wanted(**filters), limit=limit, with_payloads=as_json, with_total=False)
     with opened_store(load_config(config_path).config) as store:
-        rows = [execution_json(record) for record in matches(store, request)]
+        pages = parts(store, request, most=limit, rows=limit)
+        rows = [execution_json(record) for page in pages for record in page.executions]
     if as_json:
         print_json(rows)
     elif rows:
@@ -88,17 +88,6 @@ def show(execution_id: str, config_path: Path | None, *, as_json: bool) -> None:
         print_json({**shown, "spans": [msgspec.structs.asdict(span) for span in spans]})
     else:
         _print(shown, spans)
-
-
-def matches(reader: RecordReader, request: PageRequest) -> list[ExecutionRecord]:
-    """A page, for which a search for a text goes on as long as it takes."""
-    found: list[ExecutionRecord] = []
-    while True:
-        page = reader.page(request)
-        found += page.executions
-        if page.scan_complete or len(found) >= request.limit:
-            return found[: request.limit]
-        request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
 
 def execution_cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from otel_tracker.record import Rank, Status
-from otel_tracker.storage.histogram import slot_of
+from otel_tracker.storage.histogram import SLOTS_PER_OCTAVE, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ _Counts = dict[tuple[int, str, str, str], list[int]]
 _Slots = dict[tuple[int, str, int], int]
 CountRow = tuple[int, int, str, str, str, int, int, int, int, int, int]
 """In the order of `tables.rollups`."""
-SlotRow = tuple[int, int, str, int, int, int]
+SlotRow = tuple[int, int, str, int, int, int, int, int, int, int, int, int, int]
 """In the order of `tables.rollup_durations`."""
 
 
@@ -65,6 +65,17 @@ def bounds(bucket: int, width: int) -> tuple[int, int]:
 def widths(bucket_nanoseconds: int) -> tuple[int, ...]:
     """Those that a store with such buckets keeps, the finest first."""
     return tuple(sorted({bucket_nanoseconds, DAY_NANOSECONDS}))
+
+
+def of_all(width: int) -> int:
+    """What `tables.rollup_durations` has as the width of rows that hold the durations of all plugins together."""
+    return -width
+
+
+def row_widths(bucket_nanoseconds: int) -> tuple[int, ...]:
+    """Every width that rows of such a store have."""
+    kept = widths(bucket_nanoseconds)
+    return (*kept, *map(of_all, kept))
 
 
 class Deltas:
@@ -114,14 +125,15 @@ class Deltas:
         return sorted((*key, *sums) for key, sums in found.items() if sums[0] or sums[1])  # type: ignore[misc]
 
     def slot_rows(self) -> list[SlotRow]:
-        """Histograms of every width."""
-        found: dict[tuple[int, int, str, int, int], int] = {}
+        """Histograms of every width: of each plugin, and of all together."""
+        found: dict[tuple[int, int, str, int, int], list[int]] = {}
         for pruned, (_, slots) in self._sides.items():
             for (bucket, plugin_name, slot), total in slots.items():
+                octave, index = divmod(slot, SLOTS_PER_OCTAVE)
                 for width, start in self._buckets(bucket):
-                    key = (width, start, plugin_name, slot, pruned)
-                    found[key] = found.get(key, 0) + total
-        return sorted([(*key, total) for key, total in found.items() if total])
+                    _totals(found, (width, start, plugin_name, octave, pruned))[index] += total
+                    _totals(found, (of_all(width), start, "", octave, pruned))[index] += total
+        return sorted((*key, *totals) for key, totals in found.items() if any(totals))  # type: ignore[misc]
 
     def buckets(self) -> set[tuple[int, int]]:
         """Width and start of all in which something counts."""
@@ -140,6 +152,13 @@ def _sums(found: dict[_KeyT, list[int]], key: _KeyT) -> list[int]:
     if sums is None:
         sums = found[key] = [0, 0, 0, NO_MINIMUM, 0]
     return sums
+
+
+def _totals(found: dict[_KeyT, list[int]], key: _KeyT) -> list[int]:
+    totals = found.get(key)
+    if totals is None:
+        totals = found[key] = [0] * SLOTS_PER_OCTAVE
+    return totals
 
 
 def _fold(into: list[int], sums: list[int]) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import literal_column, select, union_all
 
 from otel_tracker.query import RollupDifference
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, NO_MINIMUM, Counted, Deltas, bounds, widths
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, NO_MINIMUM, Counted, Deltas, bounds, row_widths
+from otel_tracker.storage.histogram import slots_in
 from otel_tracker.storage.rollups import counted, started_in
-from otel_tracker.storage.tables import rollup_durations, rollups
+from otel_tracker.storage.tables import SLOTS, rollup_durations, rollups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,10 +63,11 @@ class DayComparison:
                 self.checked += 1
                 yield Counted(plugin_name, status, error_type, start, first, second)
             elif kind == _COUNTS:
-                self._groups[pruned][width, start, plugin_name, status, error_type] = tuple(map(int, row[7:]))
+                self._groups[pruned][width, start, plugin_name, status, error_type] = tuple(map(int, row[7:12]))
                 self.unchecked += first if pruned and width == DAY_NANOSECONDS else 0
             elif not pruned:
-                self._slots[width, start, plugin_name, first] = second
+                key = (width, start, plugin_name)
+                self._slots.update({(*key, slot): total for slot, total in slots_in(first, map(int, row[8:]))})
 
     def _different_groups(self, deltas: Deltas) -> Iterator[RollupDifference]:
         recounted = {row[:5]: row[6:] for row in deltas.count_rows()}
@@ -80,7 +82,7 @@ class DayComparison:
                     yield _difference(key[:3], figure, group, stored=is_stored, expected=is_expected)
 
     def _different_slots(self, deltas: Deltas) -> Iterator[RollupDifference]:
-        recounted = {row[:4]: row[5] for row in deltas.slot_rows()}
+        recounted = {(*row[:3], slot): total for row in deltas.slot_rows() for slot, total in slots_in(row[3], row[5:])}
         for key in sorted(self._slots.keys() | recounted.keys()):
             stored, expected = self._slots.get(key, 0), recounted.get(key, 0)
             if stored != expected:
@@ -94,7 +96,7 @@ def _with_bounds(figures: tuple[int, ...], gone: tuple[int, ...]) -> tuple[int, 
 def _difference(key: tuple[int, int, str], figure: str, group: str, *, stored: int, expected: int) -> RollupDifference:
     width, start, plugin_name = key
     return RollupDifference(
-        bucket_seconds=width // 1_000_000_000,
+        bucket_seconds=abs(width) // 1_000_000_000,
         bucket_start=start,
         plugin_name=plugin_name,
         figure=figure,
@@ -105,27 +107,28 @@ def _difference(key: tuple[int, int, str], figure: str, group: str, *, stored: i
 
 
 def _snapshot(day: int, width: int) -> CompoundSelect[Any]:
-    """Records, counts and histograms in one shape: what they are, whether pruned, their key, and five figures."""
+    """Records, counts and histograms in one shape: what they are, whether pruned, their key, and nine figures."""
     records = counted(*started_in(day, DAY_NANOSECONDS)).subquery().c
     counts, slots = rollups.c, rollup_durations.c
+    zeros = [_zero.label(f"figure_{number}") for number in range(2, 9)]
     return union_all(
         select(
             literal_column(str(_RECORD)).label("kind"), _zero.label("pruned"), _zero.label("width"),
             records.start_time.label("start"), records.plugin_name, records.status, records.error_type, records.rank,
-            records.duration, _zero.label("third"), _zero.label("fourth"), _zero.label("fifth"),
+            records.duration, *zeros,
         ),
         select(
             literal_column(str(_COUNTS)), counts.pruned, counts.width, counts.bucket_start, counts.plugin_name,
             counts.status, counts.error_type, counts.total, counts.timed, counts.duration_sum, counts.duration_min,
-            counts.duration_max,
+            counts.duration_max, *zeros[3:],
         ).where(*_in_day(rollups, day, width)),
         select(
             literal_column(str(_SLOTS)), slots.pruned, slots.width, slots.bucket_start, slots.plugin_name,
-            _no_text, _no_text, slots.slot, slots.total, _zero, _zero, _zero,
+            _no_text, _no_text, slots.octave, *(slots[name] for name in SLOTS),
         ).where(*_in_day(rollup_durations, day, width)),
     )  # fmt: skip
 
 
 def _in_day(table: Table, day: int, width: int) -> tuple[ColumnElement[bool], ...]:
     first, last = bounds(day, DAY_NANOSECONDS)
-    return table.c.width.in_(widths(width)), table.c.bucket_start >= first, table.c.bucket_start <= last
+    return table.c.width.in_(row_widths(width)), table.c.bucket_start >= first, table.c.bucket_start <= last

@@ -5,69 +5,45 @@ What it costs depends on how many days, plugins and kinds of errors there are, n
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_tracker.stats import DailyStats, ErrorDay, ErrorTrend, ExecutionStats, Figures, HourlyStats, PluginFigures
 from otel_tracker.storage.buckets import DAY_NANOSECONDS
-from otel_tracker.storage.stretches import Stretch, counts, slots_by_plugin, slots_by_start, stretches
+from otel_tracker.storage.stretches import Stretch, by_plugin, by_start, stretches, tallies, together
 from otel_tracker.storage.tally import Tally, date_text, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from sqlalchemy.engine import Connection
 
     from otel_tracker.query import StatsRequest
 
 HOUR_NANOSECONDS: Final = 3_600_000_000_000
-_Tallies = defaultdict[Any, Tally]
+_Tallies = dict[Any, Tally]
 
 
 def stats(connection: Connection, request: StatsRequest, *, width: int) -> ExecutionStats:
     """The period by day, plugin and error type; where asked for by hour, and the period before it."""
     parts = stretches(request.started_from, request.started_before, width=width)
-    period = _Period(connection, parts, plugin=request.plugin)
-    previous = None
+    plugin = request.plugin
+    days = tallies(connection, parts, plugin=plugin, by=by_start(DAY_NANOSECONDS))
+    plugins = {} if plugin else tallies(connection, parts, plugin="", by=by_plugin)
+    whole, previous = Tally(), None
+    for day in days.values():
+        whole.merge(day)
     if request.previous:
-        previous = _Period(connection, stretches(*request.previous, width=width), plugin=request.plugin).whole
+        before = stretches(*request.previous, width=width)
+        previous = tallies(connection, before, plugin=plugin, by=together)[1]
     return ExecutionStats(
-        **period.whole.figures(),
-        unique_plugins=len(period.plugins),
-        daily_stats=[DailyStats(date=date_text(day), **one.figures()) for day, one in sorted(period.days.items())],
+        **whole.figures(),
+        unique_plugins=min(len(days), 1) if plugin else len(plugins),
+        daily_stats=[DailyStats(date=date_text(day), **one.figures()) for day, one in sorted(days.items())],
         hourly_stats=_hours(connection, request, width) if request.with_hours else [],
-        plugin_stats=[] if request.plugin else _by_plugin(period.plugins),
-        by_error_type=_trends(period, previous),
+        plugin_stats=_by_plugin(plugins),
+        by_error_type=_trends(whole, days, previous),
         previous=Figures(**previous.figures()) if previous else None,
     )
-
-
-class _Period:
-    """The tallies of a period: whole, by day, by plugin."""
-
-    def __init__(self, connection: Connection, parts: Iterable[Stretch], *, plugin: str) -> None:
-        self.whole = Tally()
-        self.days: _Tallies = defaultdict(Tally)
-        self.plugins: _Tallies = defaultdict(Tally)
-        for part in parts:
-            for day, name, *row in connection.execute(counts(part, plugin=plugin, every=DAY_NANOSECONDS)).all():
-                add(row, self.whole, self.days[int(day)], self.plugins[name])
-            for day, slot, total in connection.execute(
-                slots_by_start(part, plugin=plugin, every=DAY_NANOSECONDS)
-            ).all():
-                self.whole.slots[slot] += int(total)
-                self.days[int(day)].slots[slot] += int(total)
-            if not plugin:
-                for name, slot, total in connection.execute(slots_by_plugin(part, plugin=plugin)).all():
-                    self.plugins[name].slots[slot] += int(total)
-
-
-def add(row: Iterable[Any], *tallies: Tally) -> None:
-    """Status, error type and sums of `stretches.counts`; some databases give sums as decimals."""
-    status, error_type, total, timed, duration_sum, duration_min, duration_max = row
-    durations = (int(timed), float(duration_sum), int(duration_min), int(duration_max))
-    for tally in tallies:
-        tally.add(status, error_type, int(total), durations)
 
 
 def _by_plugin(plugins: _Tallies) -> list[PluginFigures]:
@@ -75,9 +51,9 @@ def _by_plugin(plugins: _Tallies) -> list[PluginFigures]:
     return sorted(found, key=lambda one: (-one.total_executions, one.plugin_name))
 
 
-def _trends(period: _Period, previous: Tally | None) -> list[ErrorTrend]:
+def _trends(whole: Tally, days: Mapping[int, Tally], previous: Tally | None) -> list[ErrorTrend]:
     before = previous.by_error_type if previous else {}
-    now = period.whole.by_error_type
+    now = whole.by_error_type
     found = [
         ErrorTrend(
             error_type=error_type,
@@ -85,7 +61,7 @@ def _trends(period: _Period, previous: Tally | None) -> list[ErrorTrend]:
             previous_executions=before.get(error_type, 0),
             daily=[
                 ErrorDay(date=date_text(day), total_executions=one.by_error_type[error_type])
-                for day, one in sorted(period.days.items())
+                for day, one in sorted(days.items())
                 if one.by_error_type[error_type]
             ],
         )
@@ -99,10 +75,6 @@ def _hours(connection: Connection, request: StatsRequest, width: int) -> list[Ho
     covering = stretches(request.started_from, request.started_before, width=width)
     if HOUR_NANOSECONDS % width or not covering:
         return []
-    hours: _Tallies = defaultdict(Tally)
-    whole = Stretch(width, covering[0].first, covering[-1].before)
-    for start, _, *row in connection.execute(counts(whole, plugin=request.plugin, every=HOUR_NANOSECONDS)):
-        add(row, hours[int(start)])
-    for start, slot, total in connection.execute(slots_by_start(whole, plugin=request.plugin, every=HOUR_NANOSECONDS)):
-        hours[int(start)].slots[slot] += int(total)
+    fine = Stretch(width, covering[0].first, covering[-1].before)
+    hours = tallies(connection, [fine], plugin=request.plugin, by=by_start(HOUR_NANOSECONDS))
     return [HourlyStats(start_time=time_text(start), **one.figures()) for start, one in sorted(hours.items())]

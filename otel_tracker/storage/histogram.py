@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 SLOTS_PER_OCTAVE: Final = 8
 ZERO_SLOT: Final = -1
@@ -37,15 +37,30 @@ def duration_of(slot: int) -> int:
     return 0 if slot == ZERO_SLOT else round(2 ** ((slot + 0.5) / SLOTS_PER_OCTAVE))
 
 
-def percentile(totals: Mapping[int, int], percent: int) -> int:
-    """The duration that `percent` of all are not longer than (nearest rank); 0 of none.
+def slots_in(octave: int, totals: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Slots and their totals, of those of an octave that are not 0.
 
-    >>> percentile({slot_of(1_000): 98, slot_of(2_000): 2}, 50)
-    981
+    >>> list(slots_in(2, (0, 3, 0, 0, 0, 0, 0, 1)))
+    [(17, 3), (23, 1)]
     """
-    needed = -(-sum(totals.values()) * percent // 100)
-    for slot in sorted(totals):
-        needed -= totals[slot]
-        if needed <= 0 < totals[slot]:
-            return duration_of(slot)
-    return 0
+    for slot, total in enumerate(totals, octave * SLOTS_PER_OCTAVE):
+        if total:
+            yield slot, total
+
+
+def percentiles(totals: Mapping[int, int], percents: Iterable[int]) -> list[int]:
+    """For each percent, rising: the duration that so many of all are not longer than (nearest rank); 0 of none.
+
+    >>> percentiles({slot_of(1_000): 98, slot_of(2_000): 2}, (50, 99))
+    [981, 2139]
+    """
+    slots = sorted(slot for slot, total in totals.items() if total > 0)
+    whole, passed, place = sum(totals[slot] for slot in slots), 0, 0
+    found = []
+    for percent in percents:
+        needed = -(-whole * percent // 100)
+        while place < len(slots) and passed + totals[slots[place]] < needed:
+            passed += totals[slots[place]]
+            place += 1
+        found.append(duration_of(slots[place]) if slots else 0)
+    return found

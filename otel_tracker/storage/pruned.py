@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Table, delete, select
 
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, bounds, widths
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, bounds, row_widths
 from otel_tracker.storage.histories import READ_SECONDS
 from otel_tracker.storage.tables import rollup_durations, rollups
 
@@ -59,7 +59,7 @@ class PrunedRollups:
     def _within(self, table: Table, day: int) -> tuple[ColumnElement[bool], ...]:
         first, last = bounds(day, DAY_NANOSECONDS)
         return (
-            table.c.width.in_(widths(self.width)),
+            table.c.width.in_(row_widths(self.width)),
             table.c.bucket_start >= first,
             table.c.bucket_start <= last,
             table.c.pruned == 1,

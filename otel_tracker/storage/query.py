@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, func, literal_column, or_, select
 
 from otel_tracker.errors import CursorError
 from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter
@@ -22,6 +22,10 @@ from otel_tracker.storage.tables import HAS_DELIVERY, HAS_ERROR_TYPE, NOT_COMPLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Position = tuple[int, str]
+"""Start time and id of a row."""
+
+_INT64_MAX: Final = 2**63 - 1
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19}):([0-9A-Za-z-]{1,36})", re.ASCII)
 
 
@@ -90,6 +94,19 @@ def index_of(wanted: ExecutionFilter) -> tuple[Table, str]:
     return executions, f"executions_by_{kind}"
 
 
+def led_by(wanted: ExecutionFilter) -> ExecutionFilter:
+    """What one range of an index finds of it (of each branch of `keyset`): the rest is looked up row by row."""
+    times = ExecutionFilter(started_from=wanted.started_from, started_before=wanted.started_before)
+    if wanted.tags:
+        return replace(times, tags=wanted.tags[:1])
+    if wanted.trace_id or wanted.delivery_id:
+        return replace(times, trace_id=wanted.trace_id, delivery_id="" if wanted.trace_id else wanted.delivery_id)
+    if wanted.error_types and "" not in wanted.error_types:
+        return replace(times, error_types=wanted.error_types)
+    failing = () if Status.COMPLETED in wanted.statuses else wanted.statuses
+    return replace(times, plugins=wanted.plugins, statuses=failing)
+
+
 def conditions(wanted: ExecutionFilter, source: Source = _ALL) -> list[ColumnElement[bool]]:
     """All of them must hold; `text` is not among them, for no two databases compare text alike."""
     table = executions.c
@@ -144,8 +161,35 @@ def _tags(pairs: tuple[tuple[str, str], ...], source: Source) -> Iterator[Column
         yield exists().where(table.c.execution_id == source.id, fits) if number else fits
 
 
-def total(wanted: ExecutionFilter) -> Select[Any]:
-    """Counts matches, but no further than one past what is told exactly."""
+def between(
+    wanted: ExecutionFilter, source: Source, *, after: Position | None, last: Position | None
+) -> list[ColumnElement[bool]]:
+    """`conditions` of the rows behind `after` and not behind `last`.
+
+    Of two bounds on one side SQLite seeks to the first: so there is one, and what is at the same moment comes second.
+    """
+    start, ties = source.start_time, []
+    if after is not None:
+        moment, execution_id = after
+        if moment < _INT64_MAX:
+            wanted = replace(wanted, started_before=min(moment + 1, _or(wanted.started_before, _INT64_MAX)))
+        ties.append(or_(start < moment, and_(start == moment, source.id < execution_id)))
+    if last is not None:
+        moment, execution_id = last
+        wanted = replace(wanted, started_from=max(moment, _or(wanted.started_from, moment)))
+        ties.append(or_(start > moment, and_(start == moment, source.id >= execution_id)))
+    return [*conditions(wanted, source), *ties]
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def total(
+    wanted: ExecutionFilter, *, last: Position | None = None, most: int = TOTAL_IS_EXACT_UP_TO + 1
+) -> Select[Any]:
+    """Counts matches that are not behind `last`, but no further than `most`: one past what is told exactly."""
     source = key_source_of(wanted)
-    bounded: Select[Any] = select(literal_column("1")).select_from(source.rows).where(*conditions(wanted, source))
-    return select(func.count()).select_from(bounded.limit(TOTAL_IS_EXACT_UP_TO + 1).subquery())
+    columns: Select[Any] = select(literal_column("1")).select_from(source.rows)
+    bounded = columns.where(*between(wanted, source, after=None, last=last))
+    return select(func.count()).select_from(bounded.limit(most).subquery())

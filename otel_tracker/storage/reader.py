@@ -9,9 +9,9 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import bindparam, func, select
 
 from otel_tracker.errors import StorageUnavailableError
-from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, Page, PageRequest, SeriesRequest, StatsRequest
+from otel_tracker.query import Page, PageRequest, SeriesRequest, StatsRequest
 from otel_tracker.record import StorageInfo
-from otel_tracker.storage import figures, keyset, query, series
+from otel_tracker.storage import figures, keyset, query, scan, series
 from otel_tracker.storage.buckets import DAY_NANOSECONDS
 from otel_tracker.storage.rows import execution_from, span_from
 from otel_tracker.storage.search import search
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from otel_tracker.stats import ExecutionStats, TimeSeries
     from otel_tracker.storage.engine import Database
     from otel_tracker.storage.rollups import Rollups
+    from otel_tracker.storage.scan import Found
 
 # The rollups of days say what a recount would: `info` of 1,000,000 records takes 0.7 ms, and took 24.
 _TOTAL: Final = select(func.coalesce(func.sum(rollups.c.total), 0)).where(
     rollups.c.width == DAY_NANOSECONDS, rollups.c.pruned == 0
 )
 # Built once: in_(ids) is a reference cycle of SQLAlchemy's that keeps the ids until a full garbage collection.
+_ROWS_OF: Final = select(executions).where(executions.c.id.in_(bindparam("ids", expanding=True)))
 _PAYLOADS_OF: Final = select(payloads).where(payloads.c.execution_id.in_(bindparam("ids", expanding=True)))
 
 
@@ -62,7 +64,7 @@ class Reader:
         """A page, newest first."""
         generation = self._database.generation
         with self._database.read() as connection:
-            page = _searched(connection, request) if request.filter.text else _page(connection, request)
+            page = _read(connection, request)
         if self._database.generation != generation:
             raise StorageUnavailableError(
                 f"{self._database.dialect.location} was replaced while it was read; try again"
@@ -109,27 +111,46 @@ def _askable(execution_id: str) -> str:
     return execution_id.encode("utf-8", "replace").decode()
 
 
+def _read(connection: Connection, request: PageRequest) -> Page:
+    if request.filter.text:
+        return _searched(connection, request)
+    is_bounded = scan.is_needed(request.filter) and (request.cursor or not request.offset)
+    return _scanned(connection, request) if is_bounded else _page(connection, request)
+
+
 def _page(connection: Connection, request: PageRequest) -> Page:
     rows = connection.execute(keyset.page(request)).all()
     shown, more = rows[: request.limit], len(rows) > request.limit
-    total = int(connection.execute(query.total(request.filter)).scalar_one()) if request.with_total else 0
+    total, total_is_exact = scan.total(connection, request) if request.with_total else (0, False)
     return Page(
         executions=_records(connection, shown, with_payloads=request.with_payloads),
-        total=min(total, TOTAL_IS_EXACT_UP_TO),
-        total_is_exact=request.with_total and total <= TOTAL_IS_EXACT_UP_TO,
+        total=total,
+        total_is_exact=total_is_exact,
         next_cursor=query.encode_cursor(shown[-1].start_time, shown[-1].id) if more and shown else "",
     )
 
 
+def _scanned(connection: Connection, request: PageRequest) -> Page:
+    total, total_is_exact = scan.total(connection, request) if request.with_total else (0, False)
+    page = _page_of(connection, request, scan.scan(connection, request))
+    return msgspec.structs.replace(page, total=total, total_is_exact=total_is_exact)
+
+
 def _searched(connection: Connection, request: PageRequest) -> Page:
     found = search(connection, request)
+    page = _page_of(connection, request, found)
+    is_whole = found.goes_on_behind is None and not request.cursor
+    return msgspec.structs.replace(page, total=len(page.executions), total_is_exact=is_whole)
+
+
+def _page_of(connection: Connection, request: PageRequest, found: Found) -> Page:
     ids = [execution_id for _, execution_id in found.matches]
-    by_id = {row.id: row for row in connection.execute(select(executions).where(executions.c.id.in_(ids)))}
+    by_id = {row.id: row for row in connection.execute(_ROWS_OF, {"ids": ids})} if ids else {}
     rows = [by_id[execution_id] for execution_id in ids if execution_id in by_id]
     return Page(
         executions=_records(connection, rows, with_payloads=request.with_payloads),
-        total=len(rows),
-        total_is_exact=found.goes_on_behind is None and not request.cursor,
+        total=0,
+        total_is_exact=False,
         next_cursor=query.encode_cursor(*found.goes_on_behind) if found.goes_on_behind else "",
         scan_complete=found.scan_complete,
     )

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select
 from otel_tracker.errors import StorageUnavailableError
 from otel_tracker.query import RollupCheck
 from otel_tracker.storage.agreed import EXECUTION_BYTES, STORED
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of, of_all
 from otel_tracker.storage.comparison import DayComparison
 from otel_tracker.storage.rollups import Rollups, counted, started_in
 from otel_tracker.storage.tables import executions, payloads, rollup_durations, rollups, settings, spans
@@ -24,7 +24,7 @@ from otel_tracker.storage.tables import executions, payloads, rollup_durations, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Table
+    from sqlalchemy import ColumnElement, Table
     from sqlalchemy.engine import Connection
 
     from otel_tracker.query import RollupDifference
@@ -117,7 +117,7 @@ class Recount:
                 if self._rollups.begin(connection).width != width:
                     return 0  # somebody else rebuilds them meanwhile
                 for table in (rollups, rollup_durations):
-                    is_there = (table.c.width == bucket_width, table.c.bucket_start == start, table.c.pruned == 0)
+                    is_there = (_of(table, bucket_width), table.c.bucket_start == start, table.c.pruned == 0)
                     connection.execute(delete(table).where(*is_there))
                 deltas = Deltas(bucket_width, told=(bucket_width,))
                 deltas.add(Counted(*row) for row in connection.execute(counted(*started_in(start, bucket_width))))
@@ -137,15 +137,22 @@ class Recount:
             pruned = [_pruned_rows(connection, table, width) for table in (rollups, rollup_durations)]
             if width != DAY_NANOSECONDS:
                 for table in (rollups, rollup_durations):
-                    connection.execute(delete(table).where(table.c.width == width))
+                    connection.execute(delete(table).where(_of(table, width)))
             self._rollups.set_width(connection)
             if wanted != DAY_NANOSECONDS:
-                moved = [[(wanted, bucket_of(row[1], wanted), *row[2:]) for row in rows] for rows in pruned]
+                moved = [
+                    [(wanted if row[0] > 0 else of_all(wanted), bucket_of(row[1], wanted), *row[2:]) for row in rows]
+                    for rows in pruned
+                ]
                 self._rollups.merge(connection, counts=moved[0], slots=moved[1])
                 deltas = Deltas(wanted, told=(wanted,))
                 deltas.add(Counted(*row) for row in connection.execute(counted()))
                 self._rollups.apply(connection, deltas)
         return True
+
+
+def _of(table: Table, width: int) -> ColumnElement[bool]:
+    return table.c.width.in_((width, of_all(width)))
 
 
 def _first_from(connection: Connection, start: int) -> int | None:
@@ -161,5 +168,5 @@ def _first_from(connection: Connection, start: int) -> int | None:
 
 
 def _pruned_rows(connection: Connection, table: Table, width: int) -> list[tuple[Any, ...]]:
-    statement = select(table).where(table.c.width == width, table.c.pruned == 1)
+    statement = select(table).where(_of(table, width), table.c.pruned == 1)
     return [tuple(row) for row in connection.execute(statement)]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, delete, func, select
 
 from otel_tracker.storage.agreed import WIDTH, Agreed, Agreement
-from otel_tracker.storage.buckets import Counted, Deltas, bounds
-from otel_tracker.storage.tables import executions, rollup_durations, rollups
+from otel_tracker.storage.buckets import Counted, Deltas, bounds, of_all
+from otel_tracker.storage.tables import SLOTS, executions, rollup_durations, rollups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class Rollups:
         self._merge_slots = dialect.merge(
             rollup_durations,
             key=[column.name for column in rollup_durations.primary_key],
-            add=("total",),
+            add=SLOTS,
             least=(),
             greatest=(),
         )
@@ -124,8 +124,8 @@ class Rollups:
     def drop_empty(self, connection: Connection, buckets: set[tuple[int, int]]) -> None:
         """Delete what was brought down to nothing in these buckets, pairs of width and start."""
         for table in (rollups, rollup_durations):
-            for chosen in _in_buckets(table, buckets):
-                connection.execute(delete(table).where(chosen, table.c.total == 0))
+            for chosen in _in_buckets(table, _with_all(buckets)):
+                connection.execute(delete(table).where(chosen, *_nothing(table)))
 
     def _delete_buckets(self, started_before: int) -> int:
         begun = time.monotonic()
@@ -133,11 +133,20 @@ class Rollups:
             self.begin(connection)
             buckets = {(width, start) for width, start in connection.execute(_without_records(started_before))}
             for table in (rollups, rollup_durations):
-                for chosen in _in_buckets(table, buckets):
+                for chosen in _in_buckets(table, _with_all(buckets)):
                     connection.execute(delete(table).where(chosen))
         if buckets:
             time.sleep(min(time.monotonic() - begun, 0.1))  # others get half of the time
         return len(buckets)
+
+
+def _nothing(table: Table) -> list[ColumnElement[bool]]:
+    return [table.c[name] == 0 for name in (("total",) if table is rollups else SLOTS)]
+
+
+def _with_all(buckets: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """These, and those of all plugins together."""
+    return buckets | {(of_all(width), start) for width, start in buckets}
 
 
 def _in_buckets(table: Table, buckets: set[tuple[int, int]]) -> list[ColumnElement[bool]]:

@@ -13,12 +13,11 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 from sqlalchemy import select
 
-from otel_tracker.storage import keyset
-from otel_tracker.storage.keyset import Position
-from otel_tracker.storage.query import decode_cursor
+from otel_tracker.storage import keyset, scan
+from otel_tracker.storage.query import Position, decode_cursor
+from otel_tracker.storage.scan import Found
 from otel_tracker.storage.tables import executions, payloads
 
 if TYPE_CHECKING:
@@ -35,17 +34,6 @@ MOST_OF_READ: Final = 50
 """Texts in one read: with an input and an output of a megabyte each, a hundred megabytes of memory."""
 READ_CHARACTERS: Final = 4 * 1024 * 1024
 """What a read aims at: fewer executions where they are big."""
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The matches of one page, newest first."""
-
-    matches: list[Position]
-    """At most as many as the page may have."""
-    goes_on_behind: Position | None
-    """None: the end of the history was reached."""
-    scan_complete: bool
-    """False: the budget ended it, before the page was full or the end was reached."""
 
 
 class _Candidate(NamedTuple):
@@ -89,23 +77,29 @@ class _Meter:
 
 
 def _candidates(connection: Connection, request: PageRequest) -> Iterator[_Candidate]:
-    positions = _positions(connection, request)
     size = FIRST_READ
-    while some := list(islice(positions, size)):
-        texts = _texts(connection, [execution_id for _, execution_id in some])
-        yield from (_Candidate(position, texts.get(position[1], ())) for position in some)
-        size = _next_size(texts)
+    for found, last in _reads(connection, request):
+        positions = iter(found)
+        while some := list(islice(positions, size)):
+            texts = _texts(connection, [execution_id for _, execution_id in some])
+            yield from (_Candidate(position, texts.get(position[1], ())) for position in some)
+            size = _next_size(texts)
+        if last:
+            yield _Candidate(last, ())  # nothing between, which took its time
 
 
-def _positions(connection: Connection, request: PageRequest) -> Iterator[Position]:
-    after = decode_cursor(request.cursor) if request.cursor else None
+def _reads(connection: Connection, request: PageRequest) -> Iterator[tuple[list[Position], Position | None]]:
+    """The next that fit the other filters; and where few do, how far was looked for them."""
+    wanted, after = request.filter, decode_cursor(request.cursor) if request.cursor else None
     while True:
-        statement = keyset.positions(request.filter, after, limit=POSITIONS)
+        last = scan.candidate_at(connection, wanted, after, request.budget.candidates)
+        statement = keyset.positions(wanted, after, limit=POSITIONS, last=last)
         found = [(row.start_time, row.id) for row in connection.execute(statement)]
-        yield from found
-        if len(found) < POSITIONS:
+        is_full = len(found) == POSITIONS
+        yield found, None if is_full else last
+        after = found[-1] if is_full else last
+        if after is None:
             return
-        after = found[-1]
 
 
 def _texts(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

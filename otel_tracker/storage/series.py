@@ -7,14 +7,14 @@ which are found by their start, at most `MAX_RECORDS` of them: charts in minutes
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_tracker.errors import PeriodTooLongError
 from otel_tracker.stats import TimePoint, TimeSeries
-from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of
-from otel_tracker.storage.figures import add
+from otel_tracker.storage.buckets import DAY_NANOSECONDS, Counted, Deltas, bucket_of, of_all
+from otel_tracker.storage.histogram import slots_in
 from otel_tracker.storage.rollups import counted
-from otel_tracker.storage.stretches import Stretch, counts, slots_by_start
+from otel_tracker.storage.stretches import Stretch, by_start, tallies
 from otel_tracker.storage.tables import executions
 from otel_tracker.storage.tally import Tally, time_text
 
@@ -24,37 +24,24 @@ if TYPE_CHECKING:
     from otel_tracker.query import SeriesRequest
 
 MAX_RECORDS: Final = 50_000
-_Points = defaultdict[int, Tally]
 
 
 def read(connection: Connection, request: SeriesRequest, *, width: int) -> TimeSeries:
     """From the stretch that holds the start to the one that holds the end. Raises `PeriodTooLongError`."""
     granularity = request.granularity
     first = bucket_of(request.started_from, granularity)
-    points: _Points = defaultdict(Tally)
     if granularity % width == 0:
-        _from_rollups(
-            connection, request, points, width=DAY_NANOSECONDS if granularity % DAY_NANOSECONDS == 0 else width
-        )
+        whole = Stretch(DAY_NANOSECONDS if granularity % DAY_NANOSECONDS == 0 else width, first, _before(request))
+        points = tallies(connection, [whole], plugin=request.plugin, by=by_start(granularity))
     else:
-        _from_records(connection, request, points)
+        points = _from_records(connection, request)
     return TimeSeries(
         granularity_seconds=granularity // 1_000_000_000,
         points=[_point(start, points[start]) for start in range(first, request.started_before, granularity)],
     )
 
 
-def _from_rollups(connection: Connection, request: SeriesRequest, points: _Points, *, width: int) -> None:
-    whole = Stretch(width, bucket_of(request.started_from, request.granularity), _before(request))
-    for start, _, *row in connection.execute(counts(whole, plugin=request.plugin, every=request.granularity)):
-        add(row, points[int(start)])
-    for start, slot, total in connection.execute(
-        slots_by_start(whole, plugin=request.plugin, every=request.granularity)
-    ):
-        points[int(start)].slots[slot] += int(total)
-
-
-def _from_records(connection: Connection, request: SeriesRequest, points: _Points) -> None:
+def _from_records(connection: Connection, request: SeriesRequest) -> defaultdict[Any, Tally]:
     table = executions.c
     first = bucket_of(request.started_from, request.granularity)
     wanted = counted(table.start_time >= first, table.start_time < _before(request))
@@ -68,10 +55,13 @@ def _from_records(connection: Connection, request: SeriesRequest, points: _Point
         )
     recounted = Deltas(request.granularity, told=(request.granularity,))
     recounted.add(Counted(*row) for row in rows)
+    points: defaultdict[Any, Tally] = defaultdict(Tally)
     for _, start, _, status, error_type, _, total, *durations in recounted.count_rows():
         points[start].add(status, error_type, total, tuple(durations))  # type: ignore[arg-type]  # four of them
-    for _, start, _, slot, _, total in recounted.slot_rows():
-        points[start].slots[slot] += total
+    for width, start, _, octave, _, *totals in recounted.slot_rows():
+        if width == of_all(request.granularity):
+            points[start].slots.update(dict(slots_in(octave, totals)))
+    return points
 
 
 def _before(request: SeriesRequest) -> int:

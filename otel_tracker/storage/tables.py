@@ -33,6 +33,9 @@ NOT_COMPLETED: Final = text("status <> 'completed'")
 HAS_DELIVERY: Final = text("delivery_id <> ''")
 HAS_ERROR_TYPE: Final = text("error_type <> ''")
 
+SLOTS: Final = tuple(f"slot_{number}" for number in range(8))
+"""The columns of an octave of durations."""
+
 _Long: Final = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
 """16 MB and more: MySQL's TEXT ends at 64 KB."""
 # Text is compared byte by byte everywhere, as SQLite and PostgreSQL (in UTF-8) do it for equality.
@@ -172,14 +175,18 @@ rollup_durations = Table(
     _number("width"),
     _number("bucket_start"),
     _text("plugin_name", 255),
-    _number("slot", SmallInteger),
+    _number("octave", SmallInteger),
     _number("pruned", SmallInteger),
-    _number("total"),
-    PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "slot", "pruned"),
+    *(_number(name) for name in SLOTS),
+    PrimaryKeyConstraint("width", "bucket_start", "plugin_name", "octave", "pruned"),
     sqlite_with_rowid=False,
     **_MYSQL,
 )
-"""How many durations of a bucket lie in each slot of `histogram`."""
+"""How many durations of a bucket lie in each slot of `histogram`: a row for the eight of an octave.
+
+A row for each slot would be six times as many, of which statistics of a month read seventy thousand. For figures of
+all plugins there is a row of all of them, which has a negative `width` and no `plugin_name`.
+"""
 
 settings = Table("settings", metadata, Column("name", String(64), primary_key=True), _number("value"), **_MYSQL)
 """What every process that uses the store must agree on; see `agreed`."""

@@ -12,7 +12,7 @@ from typing import Final, TypedDict
 
 from otel_tracker.record import Status
 from otel_tracker.storage.buckets import NO_MINIMUM
-from otel_tracker.storage.histogram import percentile
+from otel_tracker.storage.histogram import percentiles
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -56,12 +56,22 @@ class Tally:
         self._sum += duration_sum
         self._min, self._max = min(self._min, duration_min), max(self._max, duration_max)
 
+    def merge(self, other: Tally) -> None:
+        """All that the other counted."""
+        self.by_status.update(other.by_status)
+        self.by_error_type.update(other.by_error_type)
+        self.slots.update(other.slots)
+        self._timed += other._timed
+        self._sum += other._sum
+        self._min, self._max = min(self._min, other._min), max(self._max, other._max)
+
     def figures(self) -> FigureFields:
         """What is told of them."""
         total = self.by_status.total()
         successful = self.by_status[Status.COMPLETED]
         running = self.by_status[Status.PENDING] + self.by_status[Status.RUNNING]
         ended = total - running
+        p50, p90, p95, p99 = self._percentiles()
         return {
             "total_executions": total,
             "successful_executions": successful,
@@ -72,15 +82,16 @@ class Tally:
             "avg_duration": round(self._sum / self._timed) if self._timed else 0,
             "min_duration": self._min if self._timed else 0,
             "max_duration": self._max,
-            "p50_duration": self._percentile(50),
-            "p90_duration": self._percentile(90),
-            "p95_duration": self._percentile(95),
-            "p99_duration": self._percentile(99),
+            "p50_duration": p50,
+            "p90_duration": p90,
+            "p95_duration": p95,
+            "p99_duration": p99,
         }
 
-    def _percentile(self, percent: int) -> int:
+    def _percentiles(self) -> list[int]:
         """Never beyond what was measured, though a slot's middle may be."""
-        return min(max(percentile(self.slots, percent), self._min), self._max) if self._timed else 0
+        found = percentiles(self.slots, (50, 90, 95, 99))
+        return [min(max(one, self._min), self._max) if self._timed else 0 for one in found]
 
 
 def date_text(nanoseconds: int) -> str:

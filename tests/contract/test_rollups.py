@@ -88,6 +88,7 @@ def recounted(records: Iterable[ExecutionRecord]) -> tuple[dict[Group, Figures],
             if is_timed(record):
                 slot = math.floor(8 * math.log2(took(record))) if took(record) else -1
                 slots[width, start, record.plugin_name, slot] += 1
+                slots[-width, start, "", slot] += 1
     return {key: figures(found) for key, found in groups.items()}, slots
 
 
@@ -110,7 +111,14 @@ def kept(store: SqlStore, *, pruned: int) -> tuple[dict[Group, Figures], Counter
         slots = connection.execute(select(rollup_durations).where(rollup_durations.c.pruned == pruned)).all()
     return (
         {tuple(row[:5]): tuple(row[6:]) for row in counts if row.total},
-        Counter({tuple(row[:4]): row.total for row in slots if row.total}),
+        Counter(
+            {
+                (*row[:3], 8 * row.octave + number): total
+                for row in slots
+                for number, total in enumerate(row[5:])
+                if total
+            }
+        ),
     )
 
 

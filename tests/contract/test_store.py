@@ -310,7 +310,7 @@ def test_pages_of_any_filter_hold_each_match_once_newest_first(
     store.write(MIXED)
     newest_first = sorted(MIXED, key=lambda record: (record.start_time, record.id), reverse=True)
     expected = [int(record.id[-12:]) for record in newest_first if _fits(record, wanted)]
-    request = PageRequest(filter=wanted, limit=limit, budget=SearchBudget(rows=budget))
+    request = PageRequest(filter=wanted, limit=limit, budget=SearchBudget(rows=budget, candidates=budget))
     assert walked(store, request) == expected
     page = store.page(request)
     assert page.total <= len(expected)
@@ -369,6 +369,45 @@ def test_a_budget_that_is_hit_is_admitted_and_the_search_goes_on_behind(
     assert (numbers(page), page.total, page.total_is_exact, page.scan_complete) == ([9], 1, False, False)
     store.write([execution(number, error="x") for number in range(10, 13)])
     assert walked(store, PageRequest(filter=ExecutionFilter(text="x"), budget=budget, cursor=page.next_cursor)) == [2]
+
+
+SLOW = {3, 40, 95}
+"""Of a hundred."""
+
+
+@pytest.mark.parametrize(
+    ("candidates", "found", "total", "is_all"),
+    [
+        (101, [95, 40, 3], 3, True),
+        (100, [95, 40, 3], 3, False),
+        (61, [95, 40], 2, False),
+        (6, [95], 1, False),
+        (5, [], 0, False),
+        (1, [], 0, False),
+    ],
+)
+def test_what_no_index_knows_is_looked_for_in_so_many_executions(
+    store: ExecutionStore, candidates: int, found: list[int], total: int, *, is_all: bool
+) -> None:
+    """Of the plugin that an index leads to; the page and its total say where they stopped."""
+    rows = [execution(number, duration=9 if number in SLOW else 1) for number in range(1, 101)]
+    store.write([*rows, *(execution(number, plugin_name="other", duration=9) for number in range(101, 201))])
+    wanted = ExecutionFilter(plugins=("greet",), min_duration=5)
+    request = PageRequest(filter=wanted, limit=3, budget=SearchBudget(candidates=candidates))
+    page = store.page(request)
+    assert (numbers(page), page.total, page.total_is_exact, page.scan_complete) == (found, total, is_all, is_all)
+    assert bool(page.next_cursor) is not is_all
+    assert walked(store, request) == [95, 40, 3]
+
+
+def test_a_search_passes_over_what_the_other_filters_leave_out_in_bounded_steps(store: ExecutionStore) -> None:
+    """It comes to the end of its time though it has compared no text."""
+    store.write([execution(number, error="x", duration=9 if number == 1 else 1) for number in range(1, 31)])
+    wanted = ExecutionFilter(text="x", min_duration=5)
+    budget = SearchBudget(candidates=10, seconds=0)
+    page = store.page(PageRequest(filter=wanted, budget=budget))
+    assert (numbers(page), page.scan_complete) == ([], False)
+    assert walked(store, PageRequest(filter=wanted, budget=budget)) == [1]
 
 
 def test_a_search_goes_through_a_long_history(store: ExecutionStore) -> None:

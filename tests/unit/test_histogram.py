@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_tracker.storage.buckets import MAX_DURATION
-from otel_tracker.storage.histogram import SLOTS_PER_OCTAVE, duration_of, percentile, slot_of
+from otel_tracker.storage.histogram import SLOTS_PER_OCTAVE, duration_of, percentiles, slot_of
 
 durations = st.integers(0, 60).flatmap(lambda bits: st.integers(0, min(2**bits, MAX_DURATION)))
 
@@ -34,10 +34,10 @@ def test_an_octave_begins_exactly_at_a_power_of_two(octave: int) -> None:
 @given(taken=st.lists(durations, min_size=1, max_size=200), percent=st.sampled_from([50, 90, 95, 99]))
 def test_a_percentile_is_that_of_the_sorted_durations(taken: list[int], percent: int) -> None:
     exact = sorted(taken)[-(-len(taken) * percent // 100) - 1]
-    told = percentile(Counter(map(slot_of, taken)), percent)
+    (told,) = percentiles(Counter(map(slot_of, taken)), [percent])
     assert told == duration_of(slot_of(exact))
 
 
 def test_percentiles_of_nothing_are_zero() -> None:
-    assert percentile({}, 99) == 0
-    assert percentile({8: 0}, 50) == 0
+    assert percentiles({}, [50, 99]) == [0, 0]
+    assert percentiles({8: 0}, [50]) == [0]

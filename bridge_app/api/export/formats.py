@@ -76,7 +76,8 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     def records(self, store: RecordReader) -> Iterator[Records]:
         """The records, a hundred at a time: at least one part, which may be empty. Raises `StorageError`."""
         request = PageRequest(filter=self.chosen, with_payloads=needs_payloads(self.fields), with_total=False)
-        return (page.executions for page in parts(store, request, most=MOST_OF_PART))
+        pages = enumerate(parts(store, request, most=MOST_OF_PART))
+        return (page.executions for number, page in pages if page.executions or not number)
 
     def file(self, records: Iterator[Records]) -> Iterator[bytes]:
         """The file that holds these records, in pieces of `PIECE_BYTES` or more. Raises what `records` raises."""
