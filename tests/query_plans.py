@@ -36,7 +36,7 @@ class Plan:
     """Rows and index entries that were looked at when it ran."""
 
 
-def statement_of(store: SqlStore, request: PageRequest) -> tuple[str, Any]:
+def statements_of(store: SqlStore, request: PageRequest) -> list[tuple[str, Any]]:
     """The SQL of a page without total and payloads, and its parameters, as the driver got them."""
     seen: list[tuple[str, Any]] = []
 
@@ -49,16 +49,22 @@ def statement_of(store: SqlStore, request: PageRequest) -> tuple[str, Any]:
         store.page(msgspec.structs.replace(request, with_total=False, with_payloads=False))
     finally:
         event.remove(engine, "before_cursor_execute", note)
-    ((sql, values),) = seen
-    return sql, values
+    return seen
 
 
 def plan_of(store: SqlStore, request: PageRequest) -> Plan:
-    """The plan of that page."""
-    sql, values = statement_of(store, request)
+    """The plan of that page: of all its statements together."""
     explain = {"postgresql": _of_postgresql, "mysql": _of_mysql}[store._database.dialect.name]
+    whole = Plan("")
     with store._database.read() as connection:
-        return explain(connection, sql, values)
+        for sql, values in statements_of(store, request):
+            plan = explain(connection, sql, values)
+            whole.text += f"{sql}\n{plan.text}\n"
+            whole.indexes |= plan.indexes
+            whole.whole_tables |= plan.whole_tables
+            whole.is_sorted |= plan.is_sorted
+            whole.rows_read += plan.rows_read
+    return whole
 
 
 def analyze(store: SqlStore) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from bridge_app.api.parts import parts
 from bridge_app.api.rendering import execution_json
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
 from bridge_app.cli.history import choosing_options, opened_store, wanted

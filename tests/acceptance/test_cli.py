@@ -22,7 +22,7 @@ import databases
 import pytest
 from bridge_process import _bytecode_cache
 
-from bridge_app.cli.executions import matches
+from bridge_app.api.parts import parts
 from bridge_app.cli.root import run
 from otel_tracker.query import ExecutionFilter, PageRequest, SearchBudget
 from otel_tracker.record import ExecutionRecord, Rank, SpanRecord, Status
@@ -341,7 +341,8 @@ def test_a_text_is_looked_for_until_the_list_is_full(history: Path) -> None:
     write(history, executions(30, start=time.time_ns()))
     request = PageRequest(filter=ExecutionFilter(text="ADA"), limit=1, budget=SearchBudget(rows=7))
     with closing(open_store(f"sqlite:///{history}/data/executions.db")) as store:
-        assert (store.page(request).executions, [record.id for record in matches(store, request)]) == ([], [COMPLETED])
+        found = [record.id for page in parts(store, request, most=1, rows=1) for record in page.executions]
+        assert (store.page(request).executions, found) == ([], [COMPLETED])
 
 
 def test_since_takes_a_duration(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -581,10 +582,10 @@ def test_a_wide_terminal_shows_a_table_in_colours(history: Path) -> None:
 def test_export_shows_its_progress_on_a_terminal_only(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen = on_terminal("export", "--output", "all.csv", columns=100)
     assert "exporting" in seen
-    assert seen.endswith("2 executions in all.csv, 938 B\n")
+    assert seen.endswith("2 executions in all.csv, 966 B\n")
     assert "exporting" not in on_terminal("export", columns=100)
     assert run(["export", "--output", "all.csv"]) == 0
-    assert capsys.readouterr() == ("2 executions in all.csv, 938 B\n", "")
+    assert capsys.readouterr() == ("2 executions in all.csv, 966 B\n", "")
 
 
 def test_parquet_is_not_printed_on_a_terminal(history: Path) -> None:
