@@ -140,11 +140,9 @@ class Recount:
                     connection.execute(delete(table).where(_of(table, width)))
             self._rollups.set_width(connection)
             if wanted != DAY_NANOSECONDS:
-                moved = [
-                    [(wanted if row[0] > 0 else of_all(wanted), bucket_of(row[1], wanted), *row[2:]) for row in rows]
-                    for rows in pruned
-                ]
-                self._rollups.merge(connection, counts=moved[0], slots=moved[1])
+                for bucket in sorted({row[1] for rows in pruned for row in rows}):  # of several, keys may be the same
+                    counts, slots = ([_moved(row, wanted) for row in rows if row[1] == bucket] for rows in pruned)
+                    self._rollups.merge(connection, counts=counts, slots=slots)
                 deltas = Deltas(wanted, told=(wanted,))
                 deltas.add(Counted(*row) for row in connection.execute(counted()))
                 self._rollups.apply(connection, deltas)
@@ -153,6 +151,10 @@ class Recount:
 
 def _of(table: Table, width: int) -> ColumnElement[bool]:
     return table.c.width.in_((width, of_all(width)))
+
+
+def _moved(row: tuple[Any, ...], wanted: int) -> tuple[Any, ...]:
+    return (wanted if row[0] > 0 else of_all(wanted), bucket_of(row[1], wanted), *row[2:])
 
 
 def _first_from(connection: Connection, start: int) -> int | None:

@@ -334,6 +334,18 @@ def test_another_interval_is_told_and_a_repair_rebuilds(
     other.close()
 
 
+def test_what_was_deleted_from_several_buckets_moves_into_a_wider_one(store: SqlStore, store_url: str) -> None:
+    store.write([execution(number, start_time=NOON + number * HOUR) for number in range(4)])
+    store.prune(started_before=NOON + 3 * HOUR)
+    other = opened_store(store_url, bucket_seconds=3 * 3600)
+    rebuilt = other.verify_rollups(repair=True)
+    assert (rebuilt.is_good, rebuilt.checked_executions, rebuilt.unchecked_executions) == (True, 1, 3)
+    with other._database.read() as connection:
+        pruned = select(rollups.c.bucket_start, rollups.c.total).where(rollups.c.pruned == 1, rollups.c.width != DAY)
+        assert [tuple(row) for row in connection.execute(pruned)] == [(NOON, 3)]
+    other.close()
+
+
 def assert_differs_in_width_only(store: SqlStore, minutes: int) -> None:
     check = store.verify_rollups()
     assert (check.is_good, check.differences) == (False, ())
