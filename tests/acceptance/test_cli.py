@@ -540,10 +540,10 @@ def test_a_wide_terminal_shows_a_table_in_colours(history: Path) -> None:
 def test_export_shows_its_progress_on_a_terminal_only(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen = on_terminal("export", "--output", "all.csv", columns=100)
     assert "exporting" in seen
-    assert seen.endswith("2 executions in all.csv, 938 B\n")
+    assert seen.endswith("2 executions in all.csv, 966 B\n")
     assert "exporting" not in on_terminal("export", columns=100)
     assert run(["export", "--output", "all.csv"]) == 0
-    assert capsys.readouterr() == ("2 executions in all.csv, 938 B\n", "")
+    assert capsys.readouterr() == ("2 executions in all.csv, 966 B\n", "")
 
 
 def test_parquet_is_not_printed_on_a_terminal(history: Path) -> None:
