@@ -173,8 +173,12 @@ class SQLite:
 
     @contextlib.contextmanager
     def transaction(self, connection: Connection, *, synced: bool) -> Iterator[None]:
-        """Without a sync of the log, where that is not asked for: the next commit that syncs takes it along."""
+        """Without a sync of the log, where that is not asked for: the next commit that syncs takes it along.
+
+        Where there is no log, each commit is synced: without, a power cut could damage the file.
+        """
         driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        synced = synced or not self._wal
         for pragma in () if synced else _UNSYNCED_PRAGMAS:
             driver.execute(f"PRAGMA {pragma}").fetchall()
         try:
