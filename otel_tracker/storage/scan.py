@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from otel_tracker.query import ExecutionFilter, PageRequest
 
-FIRST_LOOK: Final = 1_000
+COUNTED: Final = 1_000
 """Candidates that a total looks at: of ten million records each lies in another part of the file."""
 LEAST_OF_BRANCH: Final = 100
 
@@ -48,7 +48,7 @@ def scan(connection: Connection, request: PageRequest) -> Found:
     wanted, after = request.filter, query.decode_cursor(request.cursor) if request.cursor else None
     found: list[Position] = []
     looked_at, most = 0, request.budget.candidates
-    for number in sorted({min(4 * request.limit, most), min(FIRST_LOOK, most), most}):
+    for number in sorted({min(4 * request.limit, most), most}):
         last = candidate_at(connection, wanted, after, number - looked_at)
         statement = keyset.positions(wanted, after, limit=request.limit + 1 - len(found), last=last)
         found += ((row.start_time, row.id) for row in connection.execute(statement))
@@ -71,8 +71,9 @@ def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
         found = _count(connection, leading, last, most=2 * most)
         found -= _count(connection, replace(leading, statuses=others), last, most=2 * most) if others else 0
     else:
-        last = candidate_at(connection, wanted, None, min(FIRST_LOOK, most))
+        last = candidate_at(connection, wanted, None, min(COUNTED, most))
         found = _count(connection, wanted, last, most=TOTAL_IS_EXACT_UP_TO + 1)
+    found = max(found, 0)  # counted twice, while records come and go
     return min(found, TOTAL_IS_EXACT_UP_TO), last is None and found <= TOTAL_IS_EXACT_UP_TO
 
 
