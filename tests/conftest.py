@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bridge_process import BridgeProcess
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+settings.register_profile("no-clock", deadline=None)  # how long an example takes depends on the machine
+settings.load_profile("no-clock")
 
 
 @pytest.fixture

@@ -168,9 +168,7 @@ operations = st.one_of(
 )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(operations, min_size=1, max_size=8))
 def test_rollups_equal_a_recount_whatever_comes_in_which_order(
     store: SqlStore, steps: list[list[ExecutionRecord] | str | int]

@@ -98,7 +98,7 @@ records = st.lists(
 hours = st.integers(-70, 70).map(lambda hours: hours * HOUR)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kept=records, bounds=st.tuples(hours, hours).map(sorted), plugin=st.sampled_from(["", "a"]))
 def test_statistics_are_those_of_the_records(
     store: SqlStore, kept: list[ExecutionRecord], bounds: list[int], plugin: str

@@ -149,7 +149,7 @@ _VERSIONS = (
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.integers(0, 2), min_size=1, max_size=6), cuts=st.sets(st.integers(1, 5)))
 def test_any_order_and_repetition_gives_the_best_version(
     store: ExecutionStore, order: list[int], cuts: set[int]
@@ -302,7 +302,7 @@ def _fits(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=FILTERS, limit=st.integers(1, 20), budget=st.sampled_from([1, 7, 1000]))
 def test_pages_of_any_filter_hold_each_match_once_newest_first(
     store: ExecutionStore, wanted: ExecutionFilter, limit: int, budget: int

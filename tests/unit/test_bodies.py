@@ -130,7 +130,7 @@ def test_broken_multipart_is_a_body_error(content_type: str) -> None:
 CONTENT_TYPES = ["application/json", FORM, MULTIPART, "text/plain", "", "multipart/form-data; boundary=--", ";;="]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     body=st.binary() | st.text(alphabet='[]{}",:\\u0dn1e-&=%+', max_size=300).map(str.encode)
     | st.binary().map(lambda raw: b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + raw + b"--xyz--"),

@@ -341,7 +341,7 @@ def test_a_formatted_duration_reads_back(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.sampled_from("serv: pot\n -[]{}'\"*&!%#|>?,0189.e~<$_\t\x00é"), max_size=60) | st.binary(max_size=20))
 def test_any_file_gives_a_configuration_or_one_config_error(text: str | bytes) -> None:
     for content in (text, f"server:\n  port: {text!s}\n", f"auth: {{token: {text!s}}}\n"):
