@@ -302,9 +302,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(
-    max_examples=120, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=120, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.lists(st.tuples(st.sampled_from(PARAMETERS), VALUES), max_size=4), stats=st.booleans())
 def test_no_query_is_a_5xx(bridge: BridgeProcess, *, query: list[tuple[str, str]], stats: bool) -> None:
     answer = bridge.client.get(f"/api/v1/executions{'/stats' if stats else ''}?{urlencode(query)}")
@@ -312,7 +310,7 @@ def test_no_query_is_a_5xx(bridge: BridgeProcess, *, query: list[tuple[str, str]
         assert problem(answer) == (422, "invalid-parameter")
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(segments=st.lists(st.binary(max_size=20), min_size=1, max_size=3))
 def test_no_path_is_a_5xx(bridge: BridgeProcess, segments: list[bytes]) -> None:
     path = "/".join("".join(f"%{byte:02x}" for byte in segment) for segment in segments)

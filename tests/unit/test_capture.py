@@ -171,7 +171,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANY)
 def test_every_value_becomes_storable_json_within_the_limit(value: Any) -> None:
     captured = capture(value, max_bytes=256, redactor=REDACTOR)
