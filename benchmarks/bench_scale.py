@@ -1,4 +1,4 @@
-"""Pages and statistics of ten million records: `make bench-scale`. It takes half an hour and 12 GB of disk.
+"""Pages and statistics of ten million records: `make bench-scale`. It takes half an hour and 9 GB of disk.
 
     python -m benchmarks.bench_scale [count [DATABASE]]
 

@@ -131,8 +131,9 @@ def _page(connection: Connection, request: PageRequest) -> Page:
 
 
 def _scanned(connection: Connection, request: PageRequest) -> Page:
-    total, total_is_exact = scan.total(connection, request) if request.with_total else (0, False)
-    page = _page_of(connection, request, scan.scan(connection, request))
+    found = scan.scan(connection, request)
+    total, total_is_exact = found.total
+    page = _page_of(connection, request, found)
     return msgspec.structs.replace(page, total=total, total_is_exact=total_is_exact)
 
 

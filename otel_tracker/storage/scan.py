@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from otel_tracker.query import TOTAL_IS_EXACT_UP_TO
+from otel_tracker.query import TOTAL_IS_EXACT_UP_TO, ExecutionFilter
 from otel_tracker.record import Status
 from otel_tracker.storage import keyset, query
 from otel_tracker.storage.query import Position
@@ -20,9 +20,9 @@ from otel_tracker.storage.query import Position
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from otel_tracker.query import ExecutionFilter, PageRequest
+    from otel_tracker.query import PageRequest
 
-COUNTED: Final = 1_000
+COUNTED: Final = 500
 """Candidates that a total looks at: of ten million records each lies in another part of the file."""
 LEAST_OF_BRANCH: Final = 100
 
@@ -36,6 +36,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """None: the end of the history was reached."""
     scan_complete: bool
     """False: the budget ended it, before the page was full or the end was reached."""
+    total: tuple[int, bool] = (0, False)
+    """Where it was asked for and no text: how many match, and whether that is all."""
 
 
 def is_needed(wanted: ExecutionFilter) -> bool:
@@ -46,26 +48,32 @@ def is_needed(wanted: ExecutionFilter) -> bool:
 def scan(connection: Connection, request: PageRequest) -> Found:
     """Look on behind the request's cursor, a few first: most pages are full by then."""
     wanted, after = request.filter, query.decode_cursor(request.cursor) if request.cursor else None
+    counts = request.with_total and after is None and not _is_of_indexes(wanted)  # in the same look
     found: list[Position] = []
-    looked_at, most = 0, request.budget.candidates
-    for number in sorted({min(4 * request.limit, most), most}):
+    looked_at, most, told = 0, request.budget.candidates, (0, False)
+    if request.with_total and not counts:
+        told = total(connection, request)
+    for number in sorted({min(COUNTED if counts else 4 * request.limit, most), most}):
         last = candidate_at(connection, wanted, after, number - looked_at)
-        statement = keyset.positions(wanted, after, limit=request.limit + 1 - len(found), last=last)
+        room = number if counts and not looked_at else request.limit + 1 - len(found)
+        statement = keyset.positions(wanted, after, limit=room, last=last)
         found += ((row.start_time, row.id) for row in connection.execute(statement))
+        if counts and not looked_at:
+            told = (len(found), last is None)
         if len(found) > request.limit:
-            return Found(matches=found[:-1], goes_on_behind=found[-2], scan_complete=True)
+            matches = found[: request.limit]
+            return Found(matches=matches, goes_on_behind=matches[-1], scan_complete=True, total=told)
         if last is None:
-            return Found(matches=found, goes_on_behind=None, scan_complete=True)
+            return Found(matches=found, goes_on_behind=None, scan_complete=True, total=told)
         looked_at, after = number, last
-    return Found(matches=found, goes_on_behind=after, scan_complete=False)
+    return Found(matches=found, goes_on_behind=after, scan_complete=False, total=told)
 
 
 def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
     """How many match, and whether that is all: of the newest candidates, where there are many."""
     wanted, most = request.filter, request.budget.candidates
-    leading = query.led_by(wanted)
-    if Status.COMPLETED in wanted.statuses and replace(wanted, statuses=()) == _of_executions(leading):
-        # Most are completed: an index counts all, and another those of the other statuses.
+    if _is_of_indexes(wanted):
+        leading = query.led_by(wanted)
         others = tuple(status for status in Status if status not in wanted.statuses)
         last = candidate_at(connection, wanted, None, 2 * most)
         found = _count(connection, leading, last, most=2 * most)
@@ -77,9 +85,15 @@ def total(connection: Connection, request: PageRequest) -> tuple[int, bool]:
     return min(found, TOTAL_IS_EXACT_UP_TO), last is None and found <= TOTAL_IS_EXACT_UP_TO
 
 
-def _of_executions(leading: ExecutionFilter) -> ExecutionFilter | None:
-    """Itself where it is of plugins and times alone, which indexes know together with failing statuses."""
-    return None if leading.tags or leading.trace_id or leading.delivery_id or leading.error_types else leading
+def _is_of_indexes(wanted: ExecutionFilter) -> bool:
+    """Whether it asks for completed ones, of plugins and times alone: an index counts all, another the failing ones."""
+    known = ExecutionFilter(
+        plugins=wanted.plugins,
+        statuses=wanted.statuses,
+        started_from=wanted.started_from,
+        started_before=wanted.started_before,
+    )
+    return Status.COMPLETED in wanted.statuses and known == wanted
 
 
 def _count(connection: Connection, wanted: ExecutionFilter, last: Position | None, *, most: int) -> int:
