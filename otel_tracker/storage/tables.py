@@ -107,6 +107,7 @@ payloads = Table(
     _long("traceback"),
     _long("logs"),
     _long("metadata"),
+    _long("span"),
     **_MYSQL,
 )
 
@@ -139,6 +140,7 @@ spans = Table(
     _long("error"),
     _long("attributes"),
     _long("events"),
+    _long("span"),
     PrimaryKeyConstraint("execution_id", "span_id"),
     **_MYSQL,
 )
