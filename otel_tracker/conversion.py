@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import StatusCode
 
 from otel_tracker import conventions as names
+from otel_tracker import span_facts
 from otel_tracker.capture import capture
 from otel_tracker.failsafe import failsafe
 from otel_tracker.record import ExecutionRecord, Rank, SpanRecord, Status
@@ -56,9 +57,10 @@ def _record(span: ReadableSpan) -> ExecutionRecord | None:
     start, end = span.start_time or 0, span.end_time
     status = _status(span, get(names.STATUS))
     attempts = get(names.ATTEMPTS, 1)
+    plugin_name = get(names.PLUGIN_NAME) or span.name
     return ExecutionRecord(
         id=execution_id,
-        plugin_name=get(names.PLUGIN_NAME) or span.name,
+        plugin_name=plugin_name,
         status=status,
         start_time=start,
         end_time=end,
@@ -84,6 +86,7 @@ def _record(span: ReadableSpan) -> ExecutionRecord | None:
         delivery_id=get(names.DELIVERY_ID, ""),
         created_at=start,
         updated_at=end or start,
+        span=span_facts.of_execution(span, attributes, usual_name=f"execute {plugin_name}"),
     )
 
 
@@ -119,6 +122,7 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
         error=span.status.description or "",
         attributes=_json({key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID}),
         events=events if events.startswith("[") else f"[{events}]",  # the notice that they were cut
+        span=span_facts.of_child(span),
     )
 
 

@@ -97,7 +97,9 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     updated_at: int = 0
     """Nanoseconds; when this version of the record was made."""
     payload_deleted: bool = False
-    """Whether the retention deleted input, output, traceback, logs and metadata, which are empty then."""
+    """Whether the retention deleted input, output, traceback, logs, metadata and span, which are empty then."""
+    span: str = ""
+    """What its span says beyond these fields, a JSON object: see `otel_tracker.span_facts`."""
 
 
 class SpanRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="s", gc=False):
@@ -119,6 +121,8 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     """A JSON object."""
     events: str = "[]"
     """A JSON list of `{"name", "time", "attributes"}`."""
+    span: str = ""
+    """What it says beyond these fields, a JSON object: see `otel_tracker.span_facts`."""
 
 
 Row = ExecutionRecord | SpanRecord

@@ -96,8 +96,10 @@ def plugin_stats(plugin: str, stats: ExecutionStats, realtime: Mapping[str, Any]
 
 def span(record: SpanRecord) -> shapes.Span:
     """One child span."""
-    times = {"start_time": rfc3339(record.start_time), "end_time": rfc3339(record.end_time)}
-    return shapes.Span(duration=record.end_time - record.start_time, **(asdict(record) | times))
+    values = asdict(record)
+    del values["span"]
+    values |= {"start_time": rfc3339(record.start_time), "end_time": rfc3339(record.end_time)}
+    return shapes.Span(duration=record.end_time - record.start_time, **values)
 
 
 def storage_json(info: StorageInfo) -> dict[str, Any]:

@@ -35,8 +35,8 @@ TABLES: Final = (executions, payloads, tags, spans)
 """Of an execution; the first column of each is its id."""
 _SPAN_CHARACTERS: Final = 200
 """What a span takes beside its long texts."""
-_PAYLOAD_TEXTS: Final = ("input", "output", "traceback", "logs", "metadata")
-_SPAN_TEXTS: Final = ("name", "error", "attributes", "events")
+_PAYLOAD_TEXTS: Final = ("input", "output", "traceback", "logs", "metadata", "span")
+_SPAN_TEXTS: Final = ("name", "error", "attributes", "events", "span")
 
 Rows = dict[str, list["SqlRow[Any]"]]
 """By the name of the table."""

@@ -59,22 +59,24 @@ def counted(values: tuple[object, ...]) -> Counted:
 
 def payload_values(row: ExecutionRecord) -> tuple[object, ...]:
     """In the order of `tables.payloads`."""
-    texts = f"{row.input}{row.output}{row.traceback}{row.logs}{row.metadata}"
+    texts = f"{row.input}{row.output}{row.traceback}{row.logs}{row.metadata}{row.span}"
     _check(texts, 0)
-    return (row.id, int(row.rank), _size(texts), row.input, row.output, row.traceback, row.logs, row.metadata)
+    return (
+        row.id, int(row.rank), _size(texts), row.input, row.output, row.traceback, row.logs, row.metadata, row.span,
+    )  # fmt: skip
 
 
 def span_values(row: SpanRecord) -> tuple[object, ...]:
     """In the order of `tables.spans`."""
     parts = (
         row.execution_id, row.span_id, row.trace_id, row.parent_span_id, row.name, row.kind, row.status, row.error,
-        row.attributes, row.events,
+        row.attributes, row.events, row.span,
     )  # fmt: skip
     texts = "".join(parts)
     _check(texts, row.start_time | row.end_time)
     return (
         row.execution_id, row.span_id, _size(texts), row.trace_id, row.parent_span_id, row.name, row.kind,
-        row.start_time, row.end_time, row.status, row.error, row.attributes, row.events,
+        row.start_time, row.end_time, row.status, row.error, row.attributes, row.events, row.span,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def execution_from(row: Mapping[str, Any], payload: Mapping[str, Any] | None) ->
     """A stored row and, where it was read, its payload."""
     values = dict(row)
     if payload is not None:
-        values.update((name, payload[name]) for name in ("input", "output", "traceback", "logs", "metadata"))
+        values.update((name, payload[name]) for name in ("input", "output", "traceback", "logs", "metadata", "span"))
     values["payload_deleted"] = bool(values["payload_deleted"])
     values["status"] = Status(values["status"])
     values["rank"] = Rank(values["rank"])

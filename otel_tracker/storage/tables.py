@@ -110,6 +110,7 @@ payloads = Table(
     _long("traceback"),
     _long("logs"),
     _long("metadata"),
+    _long("span"),
     **_MYSQL,
 )
 
@@ -142,6 +143,7 @@ spans = Table(
     _long("error"),
     _long("attributes"),
     _long("events"),
+    _long("span"),
     PrimaryKeyConstraint("execution_id", "span_id"),
     **_MYSQL,
 )

@@ -55,7 +55,7 @@ def test_every_attribute_has_its_field() -> None:
         conventions.CLIENT_ADDRESS: "192.0.2.1",
         conventions.USER_AGENT_ORIGINAL: "shop/1",
     }
-    assert record_from_span(span(attributes, parent=context(2))) == ExecutionRecord(
+    assert record_from_span(span(attributes, name="a name", parent=context(2))) == ExecutionRecord(
         id="one",
         plugin_name="greet",
         status=ExecutionStatus.FAILED,
@@ -83,6 +83,7 @@ def test_every_attribute_has_its_field() -> None:
         delivery_id="d",
         created_at=100,
         updated_at=350,
+        span='{"flags":0,"name":"a name"}',
     )
 
 
@@ -98,6 +99,7 @@ def test_the_id_alone_makes_an_execution() -> None:
         span_id="0000000000000001",
         created_at=100,
         updated_at=350,
+        span='{"flags":0,"name":"execute greet"}',
     )
 
 
@@ -171,6 +173,7 @@ def test_a_child_keeps_what_the_code_put_on_it() -> None:
         error="gone",
         attributes='{"rows":3,"names":["a","b"]}',
         events='[{"name":"retry","time":120,"attributes":{"n":1}}]',
+        span='{"flags":0}',
     )
 
 

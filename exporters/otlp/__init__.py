@@ -1,0 +1,1 @@
+"""OTLP, the OpenTelemetry protocol: records as its messages, and its messages as records."""
