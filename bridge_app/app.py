@@ -17,6 +17,7 @@ from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
+from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
@@ -27,6 +28,7 @@ from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
 from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
+from bridge_app.version import VERSION
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
 from otel_tracker.capture import CaptureSettings
@@ -78,7 +80,7 @@ class Application:
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
-        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.get_plugin]
+        api: list[Any] = [receive, ExecutionsController, TracesController, system.list_plugins, system.get_plugin]
         return Litestar(
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
@@ -94,6 +96,8 @@ class Application:
                     "ledger": self.ledger,
                     "metrics": self.metrics,
                     "is_guarded": bool(self.config.auth.token),
+                    "links": self.config.links,
+                    "resource": self._resource(),
                 }
             ),
             lifespan=[self._lifespan],
@@ -103,6 +107,11 @@ class Application:
             logging_config=None,
             middleware=[lambda app: guard(app, token=self.config.auth.token, host=self.config.server.host)],
         )
+
+    def _resource(self) -> dict[str, str]:
+        """What all spans have in common, for those who read them elsewhere."""
+        found = self.tracking.provider.resource.attributes if self.tracking else {}
+        return {name: str(value) for name, value in found.items()} | {"service.version": VERSION}
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:

@@ -42,6 +42,7 @@ An HTTP call to a webhook runs a plugin; every run is an execution whose record 
 _TAGS: Final = {
     "webhooks": "Run plugins.",
     "executions": "The history: records, statistics, the store.",
+    "traces": "Executions as waterfalls of spans.",
     "plugins": "What there is to run.",
     "health": "What the bridge itself is doing.",
 }

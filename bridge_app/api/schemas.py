@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge_app.api import shapes
+from bridge_app.api import shapes, trace_shapes
 from bridge_app.problems import FieldProblem, Problem
 from otel_tracker.query import PruneResult
 from otel_tracker.record import Status
@@ -47,6 +47,9 @@ _SHAPES: Final = (
     shapes.RealtimeFigures,
     shapes.SpanList,
     shapes.Span,
+    trace_shapes.Trace,
+    trace_shapes.TraceSpan,
+    trace_shapes.CriticalSection,
     shapes.StorageState,
     shapes.Spool,
     PruneResult,

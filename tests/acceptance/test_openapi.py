@@ -37,6 +37,8 @@ OPERATIONS = {
     "get_storage_info": ("get", "/api/v1/executions/storage/info"),
     "get_execution": ("get", "/api/v1/executions/{execution_id}"),
     "list_spans": ("get", "/api/v1/executions/{execution_id}/spans"),
+    "get_execution_trace": ("get", "/api/v1/executions/{execution_id}/trace"),
+    "get_trace": ("get", "/api/v1/traces/{trace_id}"),
     "list_plugins": ("get", "/api/v1/plugins"),
     "get_plugin": ("get", "/api/v1/plugins/{plugin}"),
     "run_plugin_get": ("get", "/api/v1/webhook/{plugin}"),
@@ -205,6 +207,10 @@ def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> N
         ("export_executions", "/api/v1/executions/export?format=xml"),
         ("get_execution", "/api/v1/executions/{newest}"),
         ("list_spans", "/api/v1/executions/{newest}/spans"),
+        ("get_execution_trace", "/api/v1/executions/{newest}/trace"),
+        ("get_execution_trace", "/api/v1/executions/{newest}/trace?format=svg"),
+        ("get_trace", "/api/v1/traces/{trace_id}"),
+        ("get_trace", "/api/v1/traces/abc"),
         ("get_stats", "/api/v1/executions/stats"),
         ("get_stats", "/api/v1/executions/stats?days=1"),
         ("get_timeseries", "/api/v1/executions/timeseries?granularity=5m"),
@@ -227,9 +233,9 @@ def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> N
 def test_real_answers_fit_the_document(
     bridge: BridgeProcess, document: dict[str, Any], operation: str, path: str
 ) -> None:
-    newest = bridge.get("/executions", limit=1)["executions"][0]["id"]
+    newest = bridge.get("/executions", limit=1)["executions"][0]
     described = operations(document)[operation]
-    answer = bridge.client.request(described["method"], path.format(newest=newest))
+    answer = bridge.client.request(described["method"], path.format(newest=newest["id"], trace_id=newest["trace_id"]))
     content = described["responses"][str(answer.status_code)]["content"]
     assert_fits(document, content[answer.headers["content-type"]]["schema"], answer.json())
 
