@@ -16,6 +16,7 @@ from litestar.datastructures import State
 from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
+from bridge_app.api.jaeger.routes import JaegerController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
@@ -85,6 +86,7 @@ class Application:
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
                 Router("/api/latest", route_handlers=api, include_in_schema=False),
+                JaegerController,
                 system.health,
                 system.live,
                 system.metrics,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from bridge_app.api.shapes import Time
-from otel_tracker.record import Status
 
 
 class TraceSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,8 +17,8 @@ class TraceSpan(msgspec.Struct, frozen=True, kw_only=True):
     """The execution that it is, or belongs to."""
     plugin_name: str
     """Of that execution."""
-    execution_status: Status | None
-    """Of an execution's own span; null for the others."""
+    execution_status: str
+    """Of an execution's own span; empty for the others."""
     name: str
     kind: str
     """internal, server, client, producer or consumer."""

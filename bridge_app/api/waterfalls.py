@@ -88,7 +88,7 @@ def _of_execution(record: ExecutionRecord) -> dict[str, Any]:
     return {
         "execution_id": record.id,
         "plugin_name": record.plugin_name,
-        "execution_status": record.status,
+        "execution_status": record.status.value,
         "name": facts.name or f"execute {record.plugin_name}",
         "kind": facts.kind,
         "status": "unset" if record.status in _WELL else "error",
@@ -102,7 +102,7 @@ def _of_child(record: SpanRecord, executions: Mapping[str, ExecutionRecord]) -> 
     return {
         "execution_id": record.execution_id,
         "plugin_name": owner.plugin_name if owner else "",
-        "execution_status": None,
+        "execution_status": "",
         "name": record.name,
         "kind": record.kind,
         "status": record.status,
