@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import Integer, and_, bindparam, func, select
 
 from otel_tracker.query import TraceRequest, TraceRows
 from otel_tracker.storage.rows import execution_from, span_from
@@ -57,7 +57,9 @@ def _select_executions(*, by_id: bool, with_payloads: bool) -> Select[Any]:
     column = executions.c.id if by_id else executions.c.trace_id
     columns: list[ColumnElement[Any]] = [*executions.c, payloads.c.span]
     if with_payloads:
-        columns += [func.substr(payloads.c[name], 1, bindparam("characters")).label(name) for name in _CUT]
+        columns += [
+            func.substr(payloads.c[name], 1, bindparam("characters", type_=Integer)).label(name) for name in _CUT
+        ]
     return (
         select(*columns)
         .outerjoin(payloads, payloads.c.execution_id == executions.c.id)
