@@ -1,8 +1,8 @@
 """Executions and their child spans as a file of OTLP JSON, which Jaeger imports; made while it is sent.
 
-In: groups of rows, and what their resources have in common. Out: one JSON document in pieces, a group each; no piece is
-kept. What an execution was given and returned is in it whole, as the history has it. OTLP knows no running spans: an
-execution that has not ended is left out.
+In: groups of rows, and what their resources have in common. Out: one JSON document in pieces, one for each service of a
+group; none is kept. What an execution was given and returned is in it whole, as the history has it. OTLP knows no
+running spans: an execution that has not ended is left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Final
 from bridge_app.api.streaming import ByteStream
 from exporters.otlp.messages import as_json, request, span_message
 from exporters.otlp.payloads import PayloadPolicy
+from exporters.otlp.resources import resource_of
 from otel_tracker.query import ExecutionFilter, PageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from otel_tracker.ports import RecordReader
     from otel_tracker.record import ExecutionRecord, Row, SpanRecord
@@ -57,8 +60,17 @@ def otlp_pieces(groups: Iterable[Group], *, resource: Mapping[str, str]) -> Iter
     before = _BEGIN
     for record, children in groups:
         rows: list[Row] = [record, *children] if record.end_time is not None else [*children]
-        if rows:
-            spans = ((record.instance_id, span_message(row, policy=PayloadPolicy.FULL)) for row in rows)
-            yield before + as_json(request(spans, resource=resource)).removeprefix(_BEGIN).removesuffix(_END)
+        messages = [span_message(row, policy=PayloadPolicy.FULL) for row in rows]
+        for service, spans in _by_service(messages, resource).items():
+            document = as_json(request(((record.instance_id, span) for span in spans), resource=dict(service)))
+            yield before + document.removeprefix(_BEGIN).removesuffix(_END)
             before = b","
     yield (_BEGIN if before == _BEGIN else b"") + _END
+
+
+def _by_service(spans: Iterable[Span], own: Mapping[str, str]) -> dict[tuple[tuple[str, str], ...], list[Span]]:
+    """Spans by the attributes of their resource."""
+    found: dict[tuple[tuple[str, str], ...], list[Span]] = {}
+    for span in spans:
+        found.setdefault(tuple(resource_of(span, own).items()), []).append(span)
+    return found

@@ -68,7 +68,8 @@ ROWS: list[Row] = [
         "stock-1", "stock", 15, 50, span_id=STOCK, parent_span_id=CALL, status=Status.FAILED, error="none left",
         error_type="validation_error", instance_id="two",
     ),
-    child("stock-1", "7" * 16, STOCK, "SELECT", 20, 40, kind="client", status="error", error="gone"),
+    child("stock-1", "7" * 16, STOCK, "SELECT", 20, 40, kind="client", status="error", error="gone",
+          attributes='{"service.name":"warehouse"}'),
     execution("order-2", "order", 1000, 3000, span_id="8" * 16, trace_id=PADDED, input="x" * 5000),
     *(execution(f"big-{n:04d}", "big", -9_000_000 + n, 1, span_id=f"{n:016x}", trace_id=BIG) for n in range(1001)),
     execution("untraced", "old", 0, 1, trace_id=""),
@@ -243,7 +244,14 @@ def test_a_trace_is_a_file_of_otlp_json(bridge: BridgeProcess) -> None:
         for attribute in group["resource"]["attributes"]
         if attribute["key"] == "service.instance.id"
     ]
-    assert sorted(instances) == ["one", "two"]
+    assert sorted(instances) == ["one", "two", "two"]
+    services = [
+        (attribute["value"]["stringValue"], group["scopeSpans"][0]["spans"][0]["name"])
+        for group in found
+        for attribute in group["resource"]["attributes"]
+        if attribute["key"] == "service.name"
+    ]
+    assert services == [(SERVICE, "execute stock"), ("warehouse", "SELECT"), (SERVICE, "execute order")]
 
 
 def test_the_file_of_an_execution_has_its_payload_whole(bridge: BridgeProcess) -> None:

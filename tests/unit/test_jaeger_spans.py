@@ -129,6 +129,15 @@ def test_each_instance_is_a_process_of_the_service() -> None:
     ]
 
 
+def test_a_span_of_another_program_shows_its_service() -> None:
+    foreign = replace(CHILD, attributes='{"service.name": "shop"}')
+    trace = made(EXECUTION, foreign, replace(CHILD, span_id="9" * 16))
+    assert [(span.processID, trace.processes[span.processID].serviceName) for span in trace.spans] == [
+        ("p1", "bridge"), ("p2", "shop"), ("p1", "bridge")
+    ]  # fmt: skip
+    assert trace.processes["p2"].tags == [JaegerTag(key="service.instance.id", type="string", value="here")]
+
+
 def test_a_running_execution_is_no_error_and_says_that_it_runs() -> None:
     running = replace(EXECUTION, status=Status.RUNNING, rank=Rank.RUNNING, end_time=None, duration=0, error="")
     (span,) = made(running, now=8_000_999).spans

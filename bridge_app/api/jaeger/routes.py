@@ -164,10 +164,10 @@ class JaegerController(Controller):
         "/dependencies",
         http_method=READ,
         summary="Jaeger: which service calls which",
-        responses=_answers(JaegerDependencies, "Always none: there is one service", errors=()),
+        responses=_answers(JaegerDependencies, "Always none", errors=()),
     )
     async def jaeger_dependencies(self) -> Response[bytes]:
-        """None: all executions are of one service."""
+        """None: calls between services are not counted."""
         return json_response(JaegerDependencies(data=[]))
 
 

@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from bridge_app.api.jaeger.shapes import JaegerLog, JaegerProcess, JaegerReference, JaegerSpan, JaegerTag, JaegerTrace
 from exporters.otlp.messages import SCOPE_NAME, span_message
 from exporters.otlp.payloads import PayloadPolicy
+from exporters.otlp.resources import SERVICE_NAME, resource_of
 from otel_tracker import conventions as names
 from otel_tracker.record import ExecutionRecord
 from otel_tracker.record import Status as ExecutionStatus
@@ -45,31 +46,46 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def jaeger_trace(trace_id: str, rows: TraceRows, *, resource: Mapping[str, str], now: int) -> JaegerTrace:
-    """One trace. `resource` is what its spans have in common, `service.name` among it; `now` is in nanoseconds."""
-    instances = {record.id: record.instance_id for record in rows.executions}
-    processes = {instance: f"p{number}" for number, instance in enumerate(dict.fromkeys(instances.values()), start=1)}
+    """One trace. `resource` is that of the bridge's own spans, `service.name` among it; `now` is in nanoseconds."""
+    processes = _Processes(resource, {record.id: record.instance_id for record in rows.executions})
     found: Sequence[Row] = [*rows.executions, *rows.spans]
     return JaegerTrace(
         traceID=trace_id,
-        spans=[_span(row, process=processes[instances[_execution_id(row)]], now=now) for row in found],
-        processes={key: _process(instance, resource) for instance, key in processes.items()},
+        spans=[_span(row, processes=processes, now=now) for row in found],
+        processes=processes.told,
         warnings=None if rows.is_whole else [CUT],
     )
 
 
-def _execution_id(row: Row) -> str:
-    return row.id if isinstance(row, ExecutionRecord) else row.execution_id
+class _Processes:
+    """Services and their instances, each numbered when it is first seen."""
+
+    def __init__(self, own: Mapping[str, str], instances: Mapping[str, str]) -> None:
+        self.told: dict[str, JaegerProcess] = {}
+        self._own = own
+        self._instances = instances
+        self._keys: dict[tuple[str, str], str] = {}
+
+    def key(self, row: Row, message: Span) -> str:
+        """The number of the span's process."""
+        instance = row.instance_id if isinstance(row, ExecutionRecord) else self._instances[row.execution_id]
+        resource = resource_of(message, self._own)
+        service = resource.get(SERVICE_NAME, "")
+        key = self._keys.setdefault((service, instance), f"p{len(self._keys) + 1}")
+        if key not in self.told:
+            self.told[key] = _process(service, instance, resource)
+        return key
 
 
-def _process(instance_id: str, resource: Mapping[str, str]) -> JaegerProcess:
-    attributes = {**resource, "service.instance.id": instance_id} if instance_id else dict(resource)
-    service = attributes.pop("service.name", "")
+def _process(service: str, instance_id: str, resource: Mapping[str, str]) -> JaegerProcess:
+    attributes = {**resource, "service.instance.id": instance_id} if instance_id else {**resource}
+    attributes.pop(SERVICE_NAME, None)
     return JaegerProcess(serviceName=service, tags=[_text(name, value) for name, value in attributes.items()])
 
 
-def _span(row: Row, *, process: str, now: int) -> JaegerSpan:
+def _span(row: Row, *, processes: _Processes, now: int) -> JaegerSpan:
     is_running = row.end_time is None
-    marks = [] if not isinstance(row, ExecutionRecord) else _marks(row)
+    marks = _marks(row) if isinstance(row, ExecutionRecord) else []
     if isinstance(row, ExecutionRecord):
         row = _shown(row, now)
     message = span_message(row, policy=PayloadPolicy.FULL)
@@ -84,7 +100,7 @@ def _span(row: Row, *, process: str, now: int) -> JaegerSpan:
         duration=max(0, message.end_time_unix_nano - message.start_time_unix_nano) // 1000,
         tags=[*_tags(message.attributes, status), *marks, *_own_tags(message)],
         logs=[_log(event) for event in message.events],
-        processID=process,
+        processID=processes.key(row, message),
         warnings=[RUNNING] if is_running else None,
     )
 
