@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from bridge_app.api.jaeger.parameters import JaegerQuery
     from otel_tracker.ports import RecordReader
-    from otel_tracker.record import Row
 
 MAX_LOOKED_AT: Final = 10_000
 """Executions that one search looks at: where few traces have very many, it says so and ends."""
@@ -96,9 +95,7 @@ def one_trace(store: RecordReader, trace_id: str) -> TraceRows:
 
 
 def _of(trace_id: str, rows: TraceRows) -> TraceRows:
-    def is_of_it(row: Row) -> bool:
-        return row.trace_id == trace_id
-
-    return TraceRows(
-        executions=list(filter(is_of_it, rows.executions)), spans=list(filter(is_of_it, rows.spans)), is_whole=True
-    )
+    executions = [record for record in rows.executions if record.trace_id == trace_id]
+    ids = {record.id for record in executions}
+    spans = [span for span in rows.spans if span.execution_id in ids]
+    return TraceRows(executions=executions, spans=spans, is_whole=True)
