@@ -16,8 +16,10 @@ from litestar.datastructures import State
 from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
+from bridge_app.api.jaeger.routes import JaegerController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.api.scans import Scans
+from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
@@ -28,6 +30,7 @@ from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
 from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
+from bridge_app.version import VERSION
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
 from otel_tracker.capture import CaptureSettings
@@ -81,11 +84,12 @@ class Application:
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
-        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.get_plugin]
+        api: list[Any] = [receive, ExecutionsController, TracesController, system.list_plugins, system.get_plugin]
         return Litestar(
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
                 Router("/api/latest", route_handlers=api, include_in_schema=False),
+                JaegerController,
                 system.health,
                 system.live,
                 system.metrics,
@@ -98,6 +102,8 @@ class Application:
                     "metrics": self.metrics,
                     "scans": Scans(self.config.server.max_scans),
                     "is_guarded": bool(self.config.auth.token),
+                    "links": self.config.links,
+                    "resource": self._resource(),
                 }
             ),
             lifespan=[self._lifespan],
@@ -107,6 +113,11 @@ class Application:
             logging_config=None,
             middleware=[lambda app: guard(app, token=self.config.auth.token, host=self.config.server.host)],
         )
+
+    def _resource(self) -> dict[str, str]:
+        """What all spans have in common, for those who read them elsewhere."""
+        found = self.tracking.provider.resource.attributes if self.tracking else {}
+        return {name: str(value) for name, value in found.items()} | {"service.version": VERSION}
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:

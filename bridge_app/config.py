@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge_app import config_source
+from bridge_app import config_source, links
 from bridge_app.config_binding import Binder, fields
 from bridge_app.config_sections import (
     AuthConfig,
+    Links,
     LoggingConfig,
     PluginsConfig,
     Section,
@@ -43,6 +44,7 @@ class Config(Section, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
     execution_tracking: TrackingConfig = TrackingConfig()
     logging: LoggingConfig = LoggingConfig()
+    links: Links = msgspec.field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> LoadedConfig:
@@ -57,6 +59,7 @@ class Config(Section, frozen=True, kw_only=True):
         binder = Binder(file=str(path), short_file=path.name if path else "", environ=environ)
         config = binder.bind(cls, root)
         _require_fitting_buckets(config, origins=binder.origins)
+        _require_known_placeholders(config, origins=binder.origins)
         base = path.absolute().parent if path else Path.cwd()
         return LoadedConfig(config=_with_absolute_paths(config, base), origins=binder.origins, path=path)
 
@@ -122,6 +125,13 @@ def _require_fitting_buckets(config: Config, *, origins: Mapping[str, str]) -> N
             f"{path} is {format_duration(seconds)!r} ({origins[path]}): expected a whole fraction of a day, at least a "
             'minute, such as "1h"'
         )
+
+
+def _require_known_placeholders(config: Config, *, origins: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for a link that could not be filled in."""
+    for name, template in config.links.items():
+        if wrong := links.fault(template):
+            raise ConfigError(f"links.{name} is {template[:200]!r} ({origins['links']}): {wrong}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -141,7 +141,7 @@ class Binder:
                 )
             if text != node.text:
                 return self._from_text(leaf, text, where=where, shown=node.text)
-        if isinstance(node, Sequence):
+        if isinstance(node, Sequence | config_source.Mapping):
             node = self._resolve_items(leaf, node, where=where)
         return self._convert(leaf, node, where=where)
 
@@ -153,14 +153,19 @@ class Binder:
             node = config_source.read_text(text)
         return self._convert(leaf, node, where=where, shown=shown)
 
-    def _resolve_items(self, leaf: Field, node: Sequence, *, where: str) -> Sequence:
+    def _resolve_items(
+        self, leaf: Field, node: Sequence | config_source.Mapping, *, where: str
+    ) -> Sequence | config_source.Mapping:
         def resolved(item: Node) -> Node:
             if not isinstance(item, Scalar):
                 return item
             text = self._resolve(leaf, item.text, where=where)
             return item if text == item.text else Scalar(text=text, kind="str", quoted=True, line=item.line)
 
-        return Sequence(items=tuple(resolved(item) for item in node.items), line=node.line)
+        if isinstance(node, Sequence):
+            return Sequence(items=tuple(resolved(item) for item in node.items), line=node.line)
+        entries = {key: (line, resolved(item)) for key, (line, item) in node.entries.items()}
+        return config_source.Mapping(entries=entries, line=node.line)
 
     def _resolve(self, leaf: Field, text: str, *, where: str) -> str:
         def value(match: re.Match[str]) -> str:
@@ -202,7 +207,7 @@ def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
     return Field(
         path=path,
         type=item.type,
-        default=item.default,
+        default=item.default if item.default_factory is msgspec.NODEFAULT else item.default_factory(),
         info=info,
         expectation=expectation or _expectation(info),
         secret=bool(extra.get("secret")),
@@ -229,6 +234,8 @@ def _choices(leaf: Field) -> list[str]:
 def _builtin(leaf: Field, node: Node) -> object:
     """The node as a plain value for this field; `ValueError` carries a hint where YAML sets a trap."""
     match node:
+        case config_source.Mapping() | Scalar(kind="null") if isinstance(leaf.info, msgspec.inspect.DictType):
+            return _named_texts(node)
         case config_source.Mapping():
             raise ValueError("not a section")
         case Sequence(items=items):
@@ -243,6 +250,13 @@ def _builtin(leaf: Field, node: Node) -> object:
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9][0-9.]*([eE][-+]?[0-9]+)?", value.strip()):
         raise ValueError("remove the quotes" if node.quoted else "YAML reads this as text; write the digits out")
     return value
+
+
+def _named_texts(node: config_source.Mapping | Scalar) -> dict[str, object]:
+    entries = node.entries if isinstance(node, config_source.Mapping) else {}
+    if not all(isinstance(item, Scalar) for _, item in entries.values()):
+        raise ValueError("each is one text")
+    return {key: _text_or_value(item) for key, (_, item) in entries.items() if isinstance(item, Scalar)}
 
 
 def _word(leaf: Field, node: Scalar) -> object:

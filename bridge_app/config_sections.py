@@ -46,6 +46,10 @@ Folders = Annotated[
 Words = Annotated[
     tuple[Annotated[str, Meta(min_length=1)], ...], Meta(description='a list of words, such as ["session_id"]')
 ]
+Links = Annotated[
+    dict[Annotated[str, Meta(min_length=1)], str],
+    Meta(description='names with URLs, such as {jaeger: "http://localhost:16686/trace/{trace_id}"}'),
+]
 Password = Annotated[
     str, Meta(description='a text, best a reference such as "${DATABASE_PASSWORD}"', extra={"secret": True})
 ]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         SeriesRequest,
         SpoolPosition,
         StatsRequest,
+        TraceRequest,
+        TraceRows,
         WriteResult,
     )
     from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
@@ -61,6 +63,14 @@ class RecordReader(Protocol):
 
     def spans(self, execution_id: str) -> list[SpanRecord]:
         """The execution's stored child spans, by start time."""
+        ...
+
+    def trace(self, request: TraceRequest) -> TraceRows:
+        """Executions and child spans of some traces, bounded."""
+        ...
+
+    def plugin_names(self) -> list[str]:
+        """The plugins that have executions, sorted; from rollups."""
         ...
 
     def page(self, request: PageRequest) -> Page:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_tracker.record import ExecutionRecord, Status
+from otel_tracker.record import ExecutionRecord, SpanRecord, Status
 
 TOTAL_IS_EXACT_UP_TO = 10_000
 """Counting stops here: a page of a big history must not cost a scan of it."""
@@ -82,6 +82,32 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """False: the budget ended the search before the page was full; `next_cursor` goes on where it stopped."""
     generation: int = 0
     """Grows where the database was found replaced and opened anew: pages of two generations are not of one history."""
+
+
+class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of some traces, as far as the bounds reach."""
+
+    trace_ids: tuple[str, ...] = ()
+    """32 hex digits each."""
+    execution_ids: tuple[str, ...] = ()
+    """Instead of traces: only these executions and what opened inside them."""
+    max_executions: int = 1_000
+    max_spans: int = 10_000
+    """Child spans."""
+    max_span_bytes: int = 16 * 1024 * 1024
+    """Of the child spans' texts."""
+    payload_characters: int = 0
+    """Of input, output, traceback, logs and metadata so many characters of each are read; 0: none of them."""
+
+
+class TraceRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `TraceRequest` found, by start time; where the bounds cut, what started last is missing."""
+
+    executions: list[ExecutionRecord]
+    spans: list[SpanRecord]
+    """Child spans of these executions."""
+    is_whole: bool
+    """False: the bounds cut it."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,9 @@ import msgspec
 from bridge_app.accounting import Accounting
 from bridge_app.api import shapes
 from bridge_app.api.rendering import execution, plugin_stats, span, storage_state
+from bridge_app.api.waterfalls import trace
 from bridge_app.store_watch import Seen
-from otel_tracker.query import LastCleanup, PruneResult
+from otel_tracker.query import LastCleanup, PruneResult, TraceRows
 from otel_tracker.record import ExecutionRecord, SpanRecord, Status, StorageInfo
 from otel_tracker.stats import (
     DailyStats,
@@ -38,30 +39,29 @@ _SPOOL: Final = {
     "last_error": "",
 }
 
-EXECUTION: Final = execution(
-    ExecutionRecord(
-        id=_ID,
-        plugin_name="my_plugin",
-        http_method="POST",
-        status=Status.COMPLETED,
-        start_time=_START,
-        end_time=_START + _SECOND,
-        duration=_SECOND,
-        input='{"key": "value"}',
-        output='{"result": "success"}',
-        trace_id=_TRACE,
-        span_id="00f067aa0ba902b7",
-        delivery_id="72d3162e-cc78-11e3-81ab-4c9367dc0958",
-        user_agent="Mozilla/5.0",
-        remote_ip="192.168.1.100",
-        tags='{"job_id": "job-123"}',
-        metadata='{"priority": 1}',
-        logs='[{"stream":"log","level":"INFO","text":"handling POST"}]',
-        instance_id="0197457e-9a10-7d3f-8a55-6b1f2d0c4e77",
-        created_at=_START,
-        updated_at=_START + _SECOND,
-    )
+_RECORD: Final = ExecutionRecord(
+    id=_ID,
+    plugin_name="my_plugin",
+    http_method="POST",
+    status=Status.COMPLETED,
+    start_time=_START,
+    end_time=_START + _SECOND,
+    duration=_SECOND,
+    input='{"key": "value"}',
+    output='{"result": "success"}',
+    trace_id=_TRACE,
+    span_id="00f067aa0ba902b7",
+    delivery_id="72d3162e-cc78-11e3-81ab-4c9367dc0958",
+    user_agent="Mozilla/5.0",
+    remote_ip="192.168.1.100",
+    tags='{"job_id": "job-123"}',
+    metadata='{"priority": 1}',
+    logs='[{"stream":"log","level":"INFO","text":"handling POST"}]',
+    instance_id="0197457e-9a10-7d3f-8a55-6b1f2d0c4e77",
+    created_at=_START,
+    updated_at=_START + _SECOND,
 )
+EXECUTION: Final = execution(_RECORD)
 PAGE: Final = shapes.ExecutionPage(
     executions=[EXECUTION],
     total=1000,
@@ -128,22 +128,22 @@ PLUGIN_STATS: Final = plugin_stats(
         "p95_duration": 1_200_000_000,
     },
 )
-SPANS: Final = shapes.SpanList(
-    spans=[
-        span(
-            SpanRecord(
-                execution_id=_ID,
-                trace_id=_TRACE,
-                span_id="b7ad6b7169203331",
-                parent_span_id="00f067aa0ba902b7",
-                name="GET",
-                kind="client",
-                start_time=_START,
-                end_time=_START + _SECOND // 2,
-                attributes='{"http.request.method": "GET"}',
-            )
-        )
-    ]
+_CHILD: Final = SpanRecord(
+    execution_id=_ID,
+    trace_id=_TRACE,
+    span_id="b7ad6b7169203331",
+    parent_span_id="00f067aa0ba902b7",
+    name="GET",
+    kind="client",
+    start_time=_START,
+    end_time=_START + _SECOND // 2,
+    attributes='{"http.request.method": "GET"}',
+)
+SPANS: Final = shapes.SpanList(spans=[span(_CHILD)])
+TRACE: Final = trace(
+    TraceRows(executions=[_RECORD], spans=[_CHILD], is_whole=True),
+    templates={"jaeger": "http://localhost:16686/trace/{trace_id}"},
+    now=_START,
 )
 _ACCOUNTING: Final = Accounting(started=1002, stored=1000, spooled=0, in_flight=1, dropped={"spool_full": 1})
 CLEANUP: Final = PruneResult(deleted=120, removed_bytes=432_640, freed_bytes=524_288)

@@ -48,7 +48,7 @@ def execution_filter(  # noqa: PLR0913 - each is a separate fact, named at the c
         plugins=_names("plugin", plugin),
         statuses=tuple(Status(one) for one in _known("status", status, [s.value for s in Status])),
         error_types=_known("error_type", error_type, ERROR_TYPES),
-        trace_id=_trace_id(trace_id),
+        trace_id=trace_id_of("trace_id", trace_id) if trace_id else "",
         delivery_id=delivery_id or "",
         started_from=moment("start_time", start_time, now=now) if start_time else None,
         started_before=moment("end_time", end_time, now=now) if end_time else None,
@@ -69,6 +69,14 @@ def known_value(field: str, value: str | None, known: Sequence[str]) -> str:
     if value:
         _require_known(field, value, known)
     return value or ""
+
+
+def trace_id_of(field: str, text: str) -> str:
+    """A trace id as it is stored: 32 hexadecimal digits in lower case; hyphens are left out."""
+    value = text.replace("-", "").lower()
+    if len(value) != 32 or not set(value) <= set("0123456789abcdef"):
+        raise _wrong(field, text, "32 hexadecimal digits")
+    return value
 
 
 def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -92,15 +100,6 @@ def _require_known(field: str, name: str, known: Sequence[str]) -> None:
     close = get_close_matches(name[:80], known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise _wrong(field, name, f"one of {', '.join(known)}{hint}")
-
-
-def _trace_id(text: str | None) -> str:
-    if not text:
-        return ""
-    value = text.replace("-", "").lower()
-    if len(value) != 32 or not set(value) <= set("0123456789abcdef"):
-        raise _wrong("trace_id", text, "32 hexadecimal digits")
-    return value
 
 
 def _tags(values: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -33,6 +33,7 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _JSON: Final = "application/json"
 _WEBHOOK: Final = "/webhook/"
 _EXPORT: Final = "/executions/export"
+_JAEGER_FAILURE: Final = {_JSON: {"schema": {"$ref": "#/components/schemas/JaegerFailure"}}}
 _DESCRIPTION: Final = """\
 An HTTP call to a webhook runs a plugin; every run is an execution whose record is kept and can be read here.
 
@@ -42,6 +43,8 @@ An HTTP call to a webhook runs a plugin; every run is an execution whose record 
 _TAGS: Final = {
     "webhooks": "Run plugins.",
     "executions": "The history: records, statistics, the store.",
+    "traces": "Executions as waterfalls of spans.",
+    "jaeger": "Jaeger's query API over the history, for its UI and for Grafana.",
     "plugins": "What there is to run.",
     "health": "What the bridge itself is doing.",
 }
@@ -135,14 +138,15 @@ def _secure(operation: dict[str, Any], path: str) -> None:
 
 def _finish(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    if _JSON in responses.get("400", {}).get("content", {}):
+    if responses.get("400", {}).get("content", _JAEGER_FAILURE) not in ({}, _JAEGER_FAILURE):
         del responses["400"]  # Litestar's own error, in a shape that the exception handlers never send
     for status, response in responses.items():
         if MEDIA_TYPE in response.get("content", {}):
             response["content"] = _problem_content(status)
         if not response.get("headers", True):
             del response["headers"]
-    responses["default"] = {"description": "Any other error", "content": _problem_content("500")}
+    other = _JAEGER_FAILURE if operation["tags"] == ["jaeger"] else _problem_content("500")
+    responses["default"] = {"description": "Any other error", "content": other}
     for parameter in operation.get("parameters", []):
         _tidy(parameter)
 

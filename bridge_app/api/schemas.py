@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge_app.api import shapes
+from bridge_app.api import shapes, trace_shapes
+from bridge_app.api.jaeger import shapes as jaeger
 from bridge_app.problems import FieldProblem, Problem
 from otel_tracker.query import PruneResult
 from otel_tracker.record import Status
@@ -47,9 +48,26 @@ _SHAPES: Final = (
     shapes.RealtimeFigures,
     shapes.SpanList,
     shapes.Span,
+    trace_shapes.Trace,
+    trace_shapes.TraceSpan,
+    trace_shapes.CriticalSection,
     shapes.StorageState,
     shapes.Spool,
     PruneResult,
+    jaeger.JaegerNames,
+    jaeger.JaegerOperations,
+    jaeger.JaegerOperation,
+    jaeger.JaegerTraces,
+    jaeger.JaegerTrace,
+    jaeger.JaegerSpan,
+    jaeger.JaegerReference,
+    jaeger.JaegerTag,
+    jaeger.JaegerLog,
+    jaeger.JaegerProcess,
+    jaeger.JaegerDependencies,
+    jaeger.JaegerDependency,
+    jaeger.JaegerFailure,
+    jaeger.JaegerError,
     shapes.PluginList,
     shapes.Plugin,
     shapes.Health,

@@ -9,13 +9,14 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import bindparam, func, select
 
 from otel_tracker.errors import StorageUnavailableError
-from otel_tracker.query import Page, PageRequest, SeriesRequest, StatsRequest
+from otel_tracker.query import Page, PageRequest, SeriesRequest, StatsRequest, TraceRequest, TraceRows
 from otel_tracker.record import StorageInfo
 from otel_tracker.storage import figures, keyset, query, scan, series
 from otel_tracker.storage.buckets import DAY_NANOSECONDS
 from otel_tracker.storage.rows import execution_from, span_from
 from otel_tracker.storage.search import search
 from otel_tracker.storage.tables import executions, payloads, rollups, spans
+from otel_tracker.storage.traces import trace_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 # The rollups of days say what a recount would: `info` of 1,000,000 records takes 0.7 ms, and took 24.
 _TOTAL: Final = select(func.coalesce(func.sum(rollups.c.total), 0)).where(
     rollups.c.width == DAY_NANOSECONDS, rollups.c.pruned == 0
+)
+_PLUGINS: Final = (
+    select(rollups.c.plugin_name)
+    .distinct()
+    .where(rollups.c.width == DAY_NANOSECONDS, rollups.c.pruned == 0, rollups.c.total > 0)
 )
 # Built once: in_(ids) is a reference cycle of SQLAlchemy's that keeps the ids until a full garbage collection.
 _ROWS_OF: Final = select(executions).where(executions.c.id.in_(bindparam("ids", expanding=True)))
@@ -59,6 +65,16 @@ class Reader:
         )
         with self._database.read() as connection:
             return [span_from(row._asdict()) for row in connection.execute(statement)]
+
+    def trace(self, request: TraceRequest) -> TraceRows:
+        """Executions and child spans of some traces, bounded."""
+        with self._database.read() as connection:
+            return trace_rows(connection, request)
+
+    def plugin_names(self) -> list[str]:
+        """The plugins that have executions, sorted."""
+        with self._database.read() as connection:
+            return sorted(connection.execute(_PLUGINS).scalars())
 
     def page(self, request: PageRequest) -> Page:
         """A page, newest first."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         SeriesRequest,
         SpoolPosition,
         StatsRequest,
+        TraceRequest,
+        TraceRows,
         WriteResult,
     )
     from otel_tracker.record import ExecutionRecord, Row, SpanRecord, StorageInfo
@@ -85,6 +87,14 @@ class SqlStore:
     def spans(self, execution_id: str) -> list[SpanRecord]:
         """The execution's stored child spans, by start time."""
         return self._reader.spans(execution_id)
+
+    def trace(self, request: TraceRequest) -> TraceRows:
+        """Executions and child spans of some traces, bounded."""
+        return self._reader.trace(request)
+
+    def plugin_names(self) -> list[str]:
+        """The plugins that have executions, sorted; from rollups."""
+        return self._reader.plugin_names()
 
     def page(self, request: PageRequest) -> Page:
         """A page of the history, newest first. Raises `CursorError` for a foreign cursor."""

@@ -37,6 +37,14 @@ OPERATIONS = {
     "get_storage_info": ("get", "/api/v1/executions/storage/info"),
     "get_execution": ("get", "/api/v1/executions/{execution_id}"),
     "list_spans": ("get", "/api/v1/executions/{execution_id}/spans"),
+    "get_execution_trace": ("get", "/api/v1/executions/{execution_id}/trace"),
+    "get_trace": ("get", "/api/v1/traces/{trace_id}"),
+    "jaeger_services": ("get", "/api/services"),
+    "jaeger_service_operations": ("get", "/api/services/{service}/operations"),
+    "jaeger_operations": ("get", "/api/operations"),
+    "jaeger_search": ("get", "/api/traces"),
+    "jaeger_get_trace": ("get", "/api/traces/{trace_id}"),
+    "jaeger_dependencies": ("get", "/api/dependencies"),
     "list_plugins": ("get", "/api/v1/plugins"),
     "get_plugin": ("get", "/api/v1/plugins/{plugin}"),
     "run_plugin_get": ("get", "/api/v1/webhook/{plugin}"),
@@ -136,6 +144,8 @@ def test_every_answer_has_a_shape_and_every_error_is_a_problem(document: dict[st
             assert not others
             if status == "200" or name.startswith("health"):
                 assert media_type in {"application/json", "text/plain"} or status == "default"
+            elif name.startswith("jaeger"):
+                assert content["schema"] == {"$ref": "#/components/schemas/JaegerFailure"}
             else:
                 assert media_type == "application/problem+json"
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -205,6 +215,19 @@ def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> N
         ("export_executions", "/api/v1/executions/export?format=xml"),
         ("get_execution", "/api/v1/executions/{newest}"),
         ("list_spans", "/api/v1/executions/{newest}/spans"),
+        ("get_execution_trace", "/api/v1/executions/{newest}/trace"),
+        ("get_execution_trace", "/api/v1/executions/{newest}/trace?format=svg"),
+        ("get_trace", "/api/v1/traces/{trace_id}"),
+        ("get_trace", "/api/v1/traces/abc"),
+        ("jaeger_services", "/api/services"),
+        ("jaeger_service_operations", "/api/services/webhook-bridge/operations"),
+        ("jaeger_operations", "/api/operations?service=webhook-bridge"),
+        ("jaeger_operations", "/api/operations"),
+        ("jaeger_search", "/api/traces?service=webhook-bridge"),
+        ("jaeger_search", "/api/traces"),
+        ("jaeger_get_trace", "/api/traces/{trace_id}"),
+        ("jaeger_get_trace", "/api/traces/1"),
+        ("jaeger_dependencies", "/api/dependencies"),
         ("get_stats", "/api/v1/executions/stats"),
         ("get_stats", "/api/v1/executions/stats?days=1"),
         ("get_timeseries", "/api/v1/executions/timeseries?granularity=5m"),
@@ -227,9 +250,9 @@ def test_the_export_takes_the_filters_of_the_list(document: dict[str, Any]) -> N
 def test_real_answers_fit_the_document(
     bridge: BridgeProcess, document: dict[str, Any], operation: str, path: str
 ) -> None:
-    newest = bridge.get("/executions", limit=1)["executions"][0]["id"]
+    newest = bridge.get("/executions", limit=1)["executions"][0]
     described = operations(document)[operation]
-    answer = bridge.client.request(described["method"], path.format(newest=newest))
+    answer = bridge.client.request(described["method"], path.format(newest=newest["id"], trace_id=newest["trace_id"]))
     content = described["responses"][str(answer.status_code)]["content"]
     assert_fits(document, content[answer.headers["content-type"]]["schema"], answer.json())
 

@@ -48,5 +48,5 @@ def test_config_yaml_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
 def _paths(tree: dict[str, object], *, prefix: str = "") -> list[str]:
     found = []
     for key, value in tree.items():
-        found += _paths(value, prefix=f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+        found += _paths(value, prefix=f"{prefix}{key}.") if value and isinstance(value, dict) else [prefix + key]
     return found
