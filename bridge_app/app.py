@@ -27,6 +27,7 @@ from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
 from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
+from bridge_app.trace_context import Policies
 from bridge_app.webhooks import Bridge, receive
 from otel_tracker import configure
 from otel_tracker.capture import CaptureSettings
@@ -64,6 +65,7 @@ class Application:
             tracker=self.tracking.tracker if self.tracking else None,
             history=self.history,
             durability=tracking.durability,
+            policies=Policies(config.plugins.trace_context, config.plugins.trace_context_of),
         )
         self.ledger = (
             Ledger(history=self.history, processor=self.tracking.processor) if self.history and self.tracking else None

@@ -46,6 +46,10 @@ Folders = Annotated[
 Words = Annotated[
     tuple[Annotated[str, Meta(min_length=1)], ...], Meta(description='a list of words, such as ["session_id"]')
 ]
+ContextPolicies = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}=(continue|link|ignore)\Z")], ...],
+    Meta(description='a list of NAME=POLICY, the policy continue, link or ignore, such as ["github=link"]'),
+]
 Password = Annotated[
     str, Meta(description='a text, best a reference such as "${DATABASE_PASSWORD}"', extra={"secret": True})
 ]
@@ -106,6 +110,8 @@ class PluginsConfig(Section, frozen=True, kw_only=True):
     recycle_after: Count = 10_000
     reload_interval_seconds: Seconds = 1.0
     python: OptionalPath = ""
+    trace_context: Literal["continue", "link", "ignore"] = "continue"
+    trace_context_of: ContextPolicies = ()
 
 
 class LoggingConfig(Section, frozen=True, kw_only=True):
