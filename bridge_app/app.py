@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
+from opentelemetry import trace
+from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
 from bridge_app.api import system
@@ -59,6 +61,8 @@ class Application:
                 instance_id=instance_id,
                 shutdown_on_exit=False,
             )
+            if config.plugins.isolation == "thread" and isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
+                trace.set_tracer_provider(self.tracking.provider)  # plugins in threads ask for tracers in this process
         self.runner = PluginRunner(runner_settings(config))
         self.bridge = Bridge(
             runner=self.runner,

@@ -17,6 +17,7 @@ from litestar.params import FromPath
 from opentelemetry.trace import SpanKind
 
 from bridge_app.bodies import BodyKind, parse_query
+from bridge_app.child_spans import child_span
 from bridge_app.deliveries import Delivery
 from bridge_app.outcomes import OUTLIVED_THE_GRACE, UNTOLD, answer_of, captured_output, failure_of
 from bridge_app.plugins.calls import Isolation, OutcomeKind
@@ -82,7 +83,8 @@ class Bridge:
         if self._history and not (execution and execution.id):
             self._history.spooled.account.drop(NOT_OPENED)
         try:
-            outcome = await self.runner.run(_call(delivery, execution, caller))
+            on_span = partial(self._keep_span, execution.id) if execution and execution.id else None
+            outcome = await self.runner.run(_call(delivery, execution, caller), on_span=on_span)
         except BaseException as error:
             if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):
                 if execution and execution.id:
@@ -119,6 +121,14 @@ class Bridge:
             failsafe.caught("webhook.finish", error)
         finally:
             self._end_at_last(execution, end)
+
+    def _keep_span(self, execution_id: str, payload: bytes) -> None:
+        """A span that the plugin ended in its worker, as its execution's child."""
+        try:
+            if self._history:
+                self._history.spooled.export([child_span(payload, execution_id=execution_id)])
+        except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.span", error)
 
     def _end_at_last(self, execution: Execution, end: Callable[[], None]) -> None:
         try:
@@ -210,6 +220,8 @@ class Bridge:
     def _told(self, execution: Execution, outcome: Outcome, attributes: dict[str, Any]) -> Failure | None:
         """What the outcome tells of the execution: its logs, its output, and how it failed."""
         try:
+            if outcome.dropped_spans:
+                execution.set_metadata("spans_dropped", outcome.dropped_spans)
             if outcome.logs:
                 attributes[names.LOGS] = outcome.logs
             if outcome.body and self._tracker and self._tracker.settings.track_output:

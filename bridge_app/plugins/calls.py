@@ -104,6 +104,7 @@ class Outcome:
     cold: bool = False
     queue_ns: int = 0
     run_ns: int = 0
+    dropped_spans: int = 0
     allowed: tuple[str, ...] = ()
 
 
