@@ -20,6 +20,7 @@ from bridge_app.config_binding import Binder, fields, format_duration
 from bridge_app.config_sections import (
     AuthConfig,
     LoggingConfig,
+    OtlpInConfig,
     PluginsConfig,
     Section,
     ServerConfig,
@@ -41,6 +42,7 @@ class Config(Section, frozen=True, kw_only=True):
     plugins: PluginsConfig = PluginsConfig()
     storage: StorageConfig = StorageConfig()
     execution_tracking: TrackingConfig = TrackingConfig()
+    otlp_in: OtlpInConfig = OtlpInConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @classmethod

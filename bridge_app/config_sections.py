@@ -114,6 +114,15 @@ class PluginsConfig(Section, frozen=True, kw_only=True):
     trace_context_of: ContextPolicies = ()
 
 
+class OtlpInConfig(Section, frozen=True, kw_only=True):
+    """Spans of other programs, sent to `/v1/traces`."""
+
+    enabled: bool = True
+    max_unpacked_bytes: Bytes = 67_108_864
+    max_held_spans: Count = 10_000
+    hold_seconds: Seconds = 60
+
+
 class LoggingConfig(Section, frozen=True, kw_only=True):
     """The bridge's own log, on standard error."""
 

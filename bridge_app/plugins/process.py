@@ -190,7 +190,8 @@ class WorkerProcess:
                 if header["sequence"] != self._sequence:
                     return
                 self._logs.drop(header["dropped_log_bytes"])
-                header["dropped_spans"] += self._spans.dropped
+                if self._spans.dropped:
+                    header["dropped_spans"] = header.get("dropped_spans", 0) + self._spans.dropped
                 if header["printed"]:
                     self._drain_outputs()
                 self._resolve(Reply(header, payload[end:]))

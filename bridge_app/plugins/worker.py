@@ -140,7 +140,8 @@ class Worker:
             self._leave_if_forked()
             header["retire"] = self._uncleanness(header)
             header["dropped_log_bytes"] = self._channel.dropped_log_bytes
-            header["dropped_spans"] = self._tracing.dropped if self._tracing is not None else 0
+            if self._tracing is not None and self._tracing.dropped:
+                header["dropped_spans"] = self._tracing.dropped
             header["printed"] = _unread(1) or _unread(2)
             text = json.dumps(header).encode()
             self._channel.send(b"R", _LENGTH.pack(len(text)) + text + body)
