@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from exporters.otlp import decoding
 from exporters.otlp.incoming import UnusableSpanError, messages_of, read
 from exporters.otlp.joining import Joiner
+from exporters.sql import encode_row
 from otel_tracker.conventions import EXECUTION_ID, PLUGIN_NAME
 from otel_tracker.errors import StorageError
 from otel_tracker.query import ExecutionFilter, PageRequest
@@ -155,7 +156,7 @@ class OtlpReceiver:
         spooled = self._history.spooled
         last = 0
         for number, row in enumerate(rows):
-            sequence = spooled.take(row.span)
+            sequence = spooled.take(encode_row(row.row))
             if sequence is None:
                 raise RefusedError(503, "the spool takes no more now: the store is away, or the disk is full",
                                    retry_after_seconds=5)  # fmt: skip

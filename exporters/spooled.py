@@ -98,14 +98,11 @@ class SpooledSpanExporter:
                 result = SpanExportResult.FAILURE
         return result
 
-    def take(self, span: ReadableSpan) -> int | None:
-        """Append an ended span of another program; its number in the spool, 0 where it is no row.
+    def take(self, frame: Frame) -> int | None:
+        """Append a row that another program sent; its number in the spool.
 
         None where the spool did not take it: then the sender still has it, and nothing is lost.
         """
-        frame = self._encoder.encode(span)
-        if frame is None:
-            return 0
         sequence = self.spool.append(frame.data)
         if sequence is not None and frame.record is not None:
             self.received += 1

@@ -1,8 +1,8 @@
-"""OTLP spans of other programs as spans of the SDK, safe to make rows of: the way back of `messages`. Pure.
+"""OTLP spans of other programs as rows of the history: the way back of `messages`. Pure.
 
-In: a `Span` message and the attributes of its resource. Out: a `ReadableSpan` for `otel_tracker.conversion`, so that a
-record comes to be in one way only. What we read of attributes is brought to its type, its bounds and through the same
-redaction as our own; all else is bounded and redacted there. A span that cannot be kept raises `UnusableSpanError`.
+In: a `Span` message and the attributes of its resource. Out: its row. An execution becomes a span of the SDK on the
+way, so that records come to be by one conversion only; what we read of its attributes is brought to its type, its
+bounds and through the same redaction as our own. A span that cannot be kept raises `UnusableSpanError`.
 
 A span is an execution where it has `otel_tracker.execution.id`, or only `otel_tracker.plugin.name`: then its id is made
 of its start and of its own ids, so that a batch that is sent twice is one execution.
@@ -13,14 +13,19 @@ from __future__ import annotations
 import base64
 import uuid
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
 from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from exporters.otlp.given import Given
 from otel_tracker import conventions as names
+from otel_tracker import span_facts
+from otel_tracker.conversion import child_attributes, child_events, record_from_span
+from otel_tracker.record import ExecutionRecord, SpanRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from exporters.otlp.given import Rules
+    from otel_tracker.record import Row
 
 SERVICE_NAME: Final = "service.name"
 SERVICE_INSTANCE: Final = "service.instance.id"
@@ -38,8 +44,14 @@ _MAX_EVENTS, _MAX_LINKS = 1024, 128
 _KINDS: Final = (
     SpanKind.INTERNAL, SpanKind.INTERNAL, SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER,
 )  # fmt: skip
+_KIND_NAMES: Final = tuple(kind.name.lower() for kind in _KINDS)
 _CODES: Final = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
+_CODE_NAMES: Final = ("unset", "ok", "error")
+_ERROR: Final = 2
+MAX_NAME: Final = 2048
+"""Characters of a child's name, and of its status message."""
 _SAMPLED: Final = 1
+_NO_RESOURCE: Final = Resource({})  # without one the SDK makes its own, for 600 µs a span
 _PLAIN: Final = frozenset({"string_value", "int_value", "bool_value", "double_value"})
 _EXCEPTION: Final = frozenset({"exception.type", "exception.message", "exception.stacktrace"})
 
@@ -48,30 +60,31 @@ class UnusableSpanError(ValueError):
     """The span cannot be kept; the text says why."""
 
 
-class Sent(NamedTuple):
-    """A span that came."""
+class Sent:
+    """A span that came, as the row that it becomes."""
 
-    span: ReadableSpan
-    attributes: dict[str, Any]
-    """The span's own: what is put in here is on the span."""
-    trace_id: int
-    span_id: int
-    parent_span_id: int
-    """0 where it is a root."""
+    __slots__ = ("_row", "execution_id", "parent_id", "parent_span_id", "span_id", "trace_id")
 
-    @property
-    def execution_id(self) -> str:
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self.trace_id, self.span_id, self.parent_span_id = row.trace_id, row.span_id, row.parent_span_id
+        is_execution = isinstance(row, ExecutionRecord)
+        self.execution_id: str = row.id if isinstance(row, ExecutionRecord) else ""
         """The execution that it is; empty where it is none."""
-        return str(self.attributes.get(names.EXECUTION_ID, ""))
-
-    @property
-    def parent_id(self) -> str:
+        self.parent_id: str = "" if is_execution or isinstance(row, ExecutionRecord) else row.execution_id
         """The execution that it says it belongs to, or was found to; empty where none is known."""
-        return str(self.attributes.get(names.PARENT_EXECUTION_ID, ""))
 
     def join(self, execution_id: str) -> None:
         """Make it a child of that execution."""
-        self.attributes[names.PARENT_EXECUTION_ID] = execution_id
+        self.parent_id = execution_id
+
+    @property
+    def row(self) -> Row:
+        """What the history keeps."""
+        row = self._row
+        if isinstance(row, ExecutionRecord) or row.execution_id == self.parent_id:
+            return row
+        return replace(row, execution_id=self.parent_id)
 
 
 def messages_of(request: ExportTraceServiceRequest) -> Iterator[tuple[Span, dict[str, Any]]]:
@@ -85,53 +98,94 @@ def messages_of(request: ExportTraceServiceRequest) -> Iterator[tuple[Span, dict
 
 
 def read(message: Span, resource: Mapping[str, str], rules: Rules) -> Sent:
-    """The span, its attributes checked. Raises `UnusableSpanError`."""
-    trace_id, span_id = _id(message.trace_id, 16, "trace_id"), _id(message.span_id, 8, "span_id")
-    parent_id = _id(message.parent_span_id, 8, "parent_span_id") if message.parent_span_id else 0
+    """The span as a row, a child's execution still open. Raises `UnusableSpanError`."""
+    _check_id(message.trace_id, 16, "trace_id")
+    _check_id(message.span_id, 8, "span_id")
+    if message.parent_span_id:
+        _check_id(message.parent_span_id, 8, "parent_span_id")
     start, end = message.start_time_unix_nano, message.end_time_unix_nano
     if not 0 < start <= _MAX_TIME or end > _MAX_TIME:
         raise UnusableSpanError("its start or end is no time: nanoseconds since 1970 are expected")
     end = max(start, end)
     attributes = _values(message.attributes)
+    execution_id = _id_of_execution(attributes, message)
+    if service := resource.get(SERVICE_NAME):
+        attributes.setdefault(SERVICE_NAME, service)
+    if not execution_id:
+        return Sent(_child(message, attributes, end))
+    attributes[names.EXECUTION_ID] = execution_id
+    attributes.setdefault(names.INSTANCE_ID, resource.get(SERVICE_INSTANCE, ""))
+    record = record_from_span(_span(message, attributes, end, rules))
+    if record is None:
+        raise UnusableSpanError("no record could be made of it")
+    return Sent(record)
+
+
+def _child(message: Span, attributes: dict[str, Any], end: int) -> SpanRecord:
+    parent_id = attributes.pop(names.PARENT_EXECUTION_ID, "")
+    status, flags = message.status, message.flags
+    code = status.code if status.code < len(_CODES) else 0
+    events = [
+        {"name": event.name, "time": min(event.time_unix_nano, _MAX_TIME), "attributes": _values(event.attributes)}
+        for event in (message.events[:_MAX_EVENTS] if message.events else ())
+    ]
+    return SpanRecord(
+        execution_id=parent_id,
+        trace_id=message.trace_id.hex(),
+        span_id=message.span_id.hex(),
+        parent_span_id=message.parent_span_id.hex(),
+        name=message.name[:MAX_NAME],
+        kind=_KIND_NAMES[message.kind] if message.kind < len(_KINDS) else "internal",
+        start_time=message.start_time_unix_nano,
+        end_time=end,
+        status=_CODE_NAMES[code],
+        error=status.message[:MAX_NAME] if code == _ERROR else "",
+        attributes=child_attributes(attributes),
+        events=child_events(events),
+        span=span_facts.of_parts(
+            flags=flags & 0xFF or _SAMPLED,
+            state=_state_text(message.trace_state),
+            remote=_is_remote(message),
+            links=[_link_facts(link) for link in _links(message)],
+        ),
+    )
+
+
+def _span(message: Span, attributes: dict[str, Any], end: int, rules: Rules) -> ReadableSpan:
+    """An execution's span, as the SDK has them."""
+    code = _CODES[message.status.code] if message.status.code < len(_CODES) else StatusCode.UNSET
+    description = message.status.message[: Given.MAX_TEXT] if code is StatusCode.ERROR else ""
     events = [
         Event(event.name, _values(event.attributes), min(event.time_unix_nano, _MAX_TIME))
         for event in message.events[:_MAX_EVENTS]
     ]
-    code = _CODES[message.status.code] if message.status.code < len(_CODES) else StatusCode.UNSET
-    description = message.status.message if code is StatusCode.ERROR else ""
-    _make_ours(attributes, message, end=end)
-    if names.EXECUTION_ID in attributes:
-        given = Given(attributes, rules)
-        given.check(is_error=code is StatusCode.ERROR, description=description)
+    attributes.setdefault(names.DURATION, end - message.start_time_unix_nano)
+    given = Given(attributes, rules)
+    given.check(is_error=code is StatusCode.ERROR, description=description)
+    if rules.capture.track_errors:
         _take_exception(attributes, events, end=end)
-        attributes.setdefault(names.INSTANCE_ID, resource.get(SERVICE_INSTANCE, ""))
-    if service := resource.get(SERVICE_NAME):
-        attributes.setdefault(SERVICE_NAME, service)
-    flags = message.flags
-    span = ReadableSpan(
+    else:
+        description, events = "", [event for event in events if event.name != "exception"]
+    trace_id, parent = int.from_bytes(message.trace_id), message.parent_span_id
+    return ReadableSpan(
         message.name,
         context=SpanContext(
             trace_id,
-            span_id,
+            int.from_bytes(message.span_id),
             is_remote=False,
-            # Most senders leave the byte empty; what they send is sampled.
-            trace_flags=TraceFlags(flags & 0xFF or _SAMPLED),
+            trace_flags=TraceFlags(message.flags & 0xFF or _SAMPLED),
             trace_state=_state(message.trace_state),
         ),
-        parent=SpanContext(trace_id, parent_id, is_remote=bool(flags & trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK))
-        if parent_id
-        else None,
+        parent=SpanContext(trace_id, int.from_bytes(parent), is_remote=_is_remote(message)) if parent else None,
         attributes=attributes,
         events=events,
-        links=[
-            _link(link) for link in message.links[:_MAX_LINKS] if len(link.trace_id) == 16 and len(link.span_id) == 8
-        ],
+        links=[_link(link) for link in _links(message)],
+        resource=_NO_RESOURCE,
         kind=_KINDS[message.kind] if message.kind < len(_KINDS) else SpanKind.INTERNAL,
         status=Status(code, description or None),
-        start_time=start,
+        start_time=message.start_time_unix_nano,
         end_time=end,
     )
-    return Sent(span, attributes, trace_id, span_id, parent_id)
 
 
 def derived_id(trace_id: bytes, span_id: bytes, start: int) -> str:
@@ -146,18 +200,19 @@ def derived_id(trace_id: bytes, span_id: bytes, start: int) -> str:
     return str(uuid.UUID(int=bits & ~(0b11 << 62) | 0b10 << 62))
 
 
-def _make_ours(attributes: dict[str, Any], message: Span, *, end: int) -> None:
-    """See to it that the two ids of executions are ids, or not there."""
-    for name in (names.EXECUTION_ID, names.PARENT_EXECUTION_ID):
-        if name in attributes:
-            attributes[name] = _execution_id(attributes[name], name)
+def _id_of_execution(attributes: dict[str, Any], message: Span) -> str:
+    """The execution that the span is, empty where it is none; what it says of a parent is an id, or not there."""
     if names.EXECUTION_ID in attributes:
         attributes.pop(names.PARENT_EXECUTION_ID, None)
-    elif names.PARENT_EXECUTION_ID not in attributes and attributes.get(names.PLUGIN_NAME):
-        attributes[names.EXECUTION_ID] = derived_id(message.trace_id, message.span_id, message.start_time_unix_nano)
-    attributes.setdefault(names.DURATION, end - message.start_time_unix_nano)
-    if names.EXECUTION_ID not in attributes:
-        del attributes[names.DURATION]
+        return _execution_id(attributes[names.EXECUTION_ID], names.EXECUTION_ID)
+    if names.PARENT_EXECUTION_ID in attributes:
+        attributes[names.PARENT_EXECUTION_ID] = _execution_id(
+            attributes[names.PARENT_EXECUTION_ID], names.PARENT_EXECUTION_ID
+        )
+        return ""
+    if attributes.get(names.PLUGIN_NAME):
+        return derived_id(message.trace_id, message.span_id, message.start_time_unix_nano)
+    return ""
 
 
 def _execution_id(value: object, name: str) -> str:
@@ -180,29 +235,51 @@ def _take_exception(attributes: dict[str, Any], events: list[Event], *, end: int
         events.pop()
 
 
-def _id(value: bytes, length: int, name: str) -> int:
-    found = int.from_bytes(value) if len(value) == length else 0
-    if not found:
+def _check_id(value: bytes, length: int, name: str) -> None:
+    if len(value) != length or not any(value):
         raise UnusableSpanError(f"its {name} is {value[:20].hex()!r}: expected {length} bytes, not all zero")
-    return found
+
+
+def _is_remote(message: Span) -> bool:
+    return bool(message.flags & trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK and message.parent_span_id)
 
 
 def _state(text: str) -> TraceState | None:
     return TraceState.from_header([text]) if text else None
 
 
+def _state_text(text: str) -> str:
+    return TraceState.from_header([text]).to_header() if text else ""
+
+
+def _links(message: Span) -> Iterable[Span.Link]:
+    if not message.links:
+        return ()
+    return [link for link in message.links[:_MAX_LINKS] if len(link.trace_id) == 16 and len(link.span_id) == 8]
+
+
 def _link(link: Span.Link) -> Link:
-    context = SpanContext(
-        int.from_bytes(link.trace_id),
-        int.from_bytes(link.span_id),
-        is_remote=True,
-        trace_state=_state(link.trace_state),
-    )
+    ids = int.from_bytes(link.trace_id), int.from_bytes(link.span_id)
+    context = SpanContext(*ids, is_remote=True, trace_state=_state(link.trace_state))
     return Link(context, _values(link.attributes))
 
 
+def _link_facts(link: Span.Link) -> dict[str, Any]:
+    return {
+        "trace_id": link.trace_id.hex(),
+        "span_id": link.span_id.hex(),
+        "state": _state_text(link.trace_state),
+        "attributes": _values(link.attributes),
+    }
+
+
 def _values(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        value = pair.value
+        # Most are texts: they are settled here, which is a third of what a span costs.
+        found[pair.key] = value.string_value if value.WhichOneof("value") == "string_value" else _value(value)
+    return found
 
 
 def _value(value: AnyValue) -> Any:

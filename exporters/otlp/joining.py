@@ -52,8 +52,8 @@ class Joiner:
         self._max_held = max_held
         self._hold_seconds = hold_seconds
         self._clock = clock
-        self._of_trace: OrderedDict[int, str] = OrderedDict()
-        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._of_trace: OrderedDict[str, str] = OrderedDict()
+        self._held: OrderedDict[str, _Held] = OrderedDict()
         self.holding = 0
         """Spans that wait for their execution."""
         self.given_up = 0
@@ -90,24 +90,24 @@ class Joiner:
             self.holding -= len(first.spans)
             self.given_up += len(first.spans)
 
-    def _know(self, trace_id: int, execution_id: str) -> None:
+    def _know(self, trace_id: str, execution_id: str) -> None:
         self._of_trace.setdefault(trace_id, execution_id)  # of several in a trace the first one counts
         while len(self._of_trace) > _MAX_TRACES:
             self._of_trace.popitem(last=False)
 
     def _found(self, alone: Sequence[Sent]) -> list[Sent]:
-        wanted = frozenset(format(span.trace_id, "032x") for span in alone)
+        wanted = frozenset(span.trace_id for span in alone)
         known = self._find(wanted) if wanted else {}
         rows = []
         for span in alone:
-            execution_id = known.get(format(span.trace_id, "032x"), "")
+            execution_id = known.get(span.trace_id, "")
             if execution_id:
                 self._know(span.trace_id, execution_id)
                 span.join(execution_id)
                 rows.append(span)
         return rows
 
-    def _released(self, trace_ids: set[int]) -> list[Sent]:
+    def _released(self, trace_ids: set[str]) -> list[Sent]:
         rows: list[Sent] = []
         for trace_id in self._held.keys() & trace_ids:
             execution_id = self._of_trace.get(trace_id)
@@ -128,7 +128,7 @@ class Joiner:
         return len(spans) - len(spans[:room])
 
 
-def _of_ancestor(span: Sent, of_span: Mapping[tuple[int, int], str], parents: Mapping[tuple[int, int], int]) -> str:
+def _of_ancestor(span: Sent, of_span: Mapping[tuple[str, str], str], parents: Mapping[tuple[str, str], str]) -> str:
     """The execution of the nearest span above that has one; loops in what was sent end after so many steps."""
     above = span.parent_span_id
     for _ in range(_MAX_ANCESTORS):
@@ -136,5 +136,5 @@ def _of_ancestor(span: Sent, of_span: Mapping[tuple[int, int], str], parents: Ma
             break
         if found := of_span.get((span.trace_id, above)):
             return found
-        above = parents.get((span.trace_id, above), 0)
+        above = parents.get((span.trace_id, above), "")
     return ""

@@ -76,7 +76,7 @@ def send(bridge: BridgeProcess, body: Any, **headers: str) -> httpx.Response:
     return bridge.client.post("/v1/traces", content=content, headers={"Content-Type": "application/json", **headers})
 
 
-def span(number: int, *, trace: int, parent: int = 0, **attributes: Any) -> dict[str, Any]:
+def span(number: int, *, trace: int, parent: int = 0, attributes: dict[str, str] | None = None) -> dict[str, Any]:
     """As a JSON exporter writes it."""
     now = time.time_ns()
     return {
@@ -87,7 +87,7 @@ def span(number: int, *, trace: int, parent: int = 0, **attributes: Any) -> dict
         "kind": 2,
         "startTimeUnixNano": str(now - 5_000_000),
         "endTimeUnixNano": str(now),
-        "attributes": [{"key": name, "value": {"stringValue": value}} for name, value in attributes.items()],
+        "attributes": [{"key": name, "value": {"stringValue": value}} for name, value in (attributes or {}).items()],
         "status": {},
     }
 
@@ -127,7 +127,7 @@ def test_a_program_with_the_stock_sdk_shows_its_executions(bridge: BridgeProcess
 
 
 def test_a_handler_in_another_language_needs_one_attribute(bridge: BridgeProcess) -> None:
-    spans = [span(1, trace=1, **{"otel_tracker.plugin.name": "go_handler"}), span(2, trace=1, parent=1)]
+    spans = [span(1, trace=1, attributes={"otel_tracker.plugin.name": "go_handler"}), span(2, trace=1, parent=1)]
     for _ in range(2):  # a batch that is sent again is the same one
         answer = send(bridge, request(*spans))
         assert (answer.status_code, answer.headers["content-type"], answer.json()) == (200, "application/json", {})
@@ -139,7 +139,7 @@ def test_a_handler_in_another_language_needs_one_attribute(bridge: BridgeProcess
 
 def test_what_is_answered_is_readable_at_once(bridge: BridgeProcess) -> None:
     execution_id = "0199f2b0-6d5e-7c1a-9f00-0000000000aa"
-    sent = span(1, trace=2, **{"otel_tracker.execution.id": execution_id, "otel_tracker.plugin.name": "node"})
+    sent = span(1, trace=2, attributes={"otel_tracker.execution.id": execution_id, "otel_tracker.plugin.name": "node"})
     send(bridge, request(sent))
     assert bridge.get(f"/executions/{execution_id}")["plugin_name"] == "node"
 
@@ -166,15 +166,15 @@ def test_spans_of_nobody_are_held_and_then_refused(bridge: BridgeProcess) -> Non
     told = answer.json()["partialSuccess"]
     assert told["rejectedSpans"] == "3"
     assert "otel_tracker.plugin.name" in told["errorMessage"]
-    late = span(99, trace=1001, **{"otel_tracker.plugin.name": "late"})
+    late = span(99, trace=1001, attributes={"otel_tracker.plugin.name": "late"})
     assert send(bridge, request(late)).json() == {}
     assert until(lambda: len(listed(bridge, plugin="late")) == 1)
     assert until(lambda: spans_of(bridge, listed(bridge, plugin="late")[0]["id"]) == {"span 1"})
 
 
 def test_a_bad_span_does_not_take_the_others_along(bridge: BridgeProcess) -> None:
-    good = span(1, trace=3, **{"otel_tracker.plugin.name": "good"})
-    bad = span(2, trace=3, **{"otel_tracker.execution.id": "17"})
+    good = span(1, trace=3, attributes={"otel_tracker.plugin.name": "good"})
+    bad = span(2, trace=3, attributes={"otel_tracker.execution.id": "17"})
     told = send(bridge, request(good, bad)).json()["partialSuccess"]
     assert told["rejectedSpans"] == "1"
     assert "expected a UUID" in told["errorMessage"]
@@ -227,7 +227,7 @@ def test_every_execution_is_accounted_for(bridge: BridgeProcess) -> None:
         found = bridge.client.get("/health").json()["accounting"]
         return bool(found["spooled"] == found["in_flight"] == 0 and found["started"] == found["stored"] > 0)
 
-    send(bridge, request(span(1, trace=4, **{"otel_tracker.plugin.name": "counted"})))
+    send(bridge, request(span(1, trace=4, attributes={"otel_tracker.plugin.name": "counted"})))
     assert until(is_settled)
     assert "webhook_bridge_otlp_spans_total{otel_scope" in bridge.client.get("/metrics").text
 
@@ -236,7 +236,7 @@ def test_a_full_spool_is_told_and_nothing_is_lost(tmp_path: Any) -> None:
     process = BridgeProcess(tmp_path, BRIDGE__EXECUTION_TRACKING__SPOOL__MAX_BYTES="4096")
     process.start()
     try:
-        big = span(1, trace=5, **{"otel_tracker.plugin.name": "big", "otel_tracker.input": "x" * 9000})
+        big = span(1, trace=5, attributes={"otel_tracker.plugin.name": "big", "otel_tracker.input": "x" * 9000})
         answer = send(process, request(big))
         assert (answer.status_code, answer.headers["Retry-After"], answer.json()["code"]) == (503, "5", 14)
     finally:

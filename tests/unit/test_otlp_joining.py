@@ -9,6 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from exporters.otlp.given import Rules
 from exporters.otlp.incoming import read
 from exporters.otlp.joining import Joiner
+from otel_tracker.record import ExecutionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,11 @@ class Fixture:
         return self._known
 
     def join(self, *spans: Sent) -> dict[str, str]:
-        return {s.span.name: s.execution_id or s.parent_id for s in self.joiner.join(spans).rows}
+        rows = [sent.row for sent in self.joiner.join(spans).rows]
+        return {
+            f"span {int(row.span_id, 16)}": row.id if isinstance(row, ExecutionRecord) else row.execution_id
+            for row in rows
+        }
 
 
 def test_spans_join_the_nearest_execution_above_them() -> None:
