@@ -62,7 +62,9 @@ class Accepted(NamedTuple):
 
     rejected: int
     message: str
-    """Why; or a hint where none was rejected; or empty."""
+    """Why; empty where none was."""
+    last: int
+    """The frame of the spool that must be safe before it is answered; 0 where there is none."""
 
 
 class OtlpReceiver:
@@ -88,6 +90,7 @@ class OtlpReceiver:
                 said = f"Content-Type is {media_type[:80]!r}: send {PROTOBUF} or {JSON}"
                 raise RefusedError(415, said)  # noqa: TRY301 - every refusal has one way out
             accepted = await self._in_turn(lambda: self._take(body, encoding, is_json=media_type == JSON))
+            await self._safe(accepted.last)
         except RefusedError as refused:
             return refusal(refused, media_type=media_type)
         answer = ExportTraceServiceResponse()
@@ -115,6 +118,12 @@ class OtlpReceiver:
         finally:
             self._waiting -= 1
 
+    async def _safe(self, last: int) -> None:
+        """Wait for the disk; the thread works on the next request meanwhile."""
+        wait = self._history.spooled.spool.wait
+        if last and not await asyncio.to_thread(wait, last, timeout_seconds=_DURABLE_WITHIN_SECONDS):
+            raise RefusedError(503, "the disk of the spool is too slow now", retry_after_seconds=5)
+
     # --- the one thread
 
     def _expire(self) -> None:
@@ -141,7 +150,7 @@ class OtlpReceiver:
             if len(spans) % _BREATHE_EVERY == 0:
                 time.sleep(0)  # the event loop waits for the interpreter's lock
         joined = self._joiner.join(spans)
-        self._keep(joined.rows)
+        last = self._keep(joined.rows)
         self.counts.update(held=joined.held, rejected=len(reasons) + joined.refused)
         self.counts["given_up"] = self._joiner.given_up
         if joined.refused:
@@ -149,10 +158,10 @@ class OtlpReceiver:
                 f"{joined.refused} spans belong to no execution that is known here, and too many wait for theirs "
                 f"already (otlp_in.max_held_spans): set {EXECUTION_ID} or {PLUGIN_NAME} on a span of the trace"
             )
-        return Accepted(len(reasons) - bool(joined.refused) + joined.refused, "; ".join(reasons[:5])[:2000])
+        return Accepted(len(reasons) - bool(joined.refused) + joined.refused, "; ".join(reasons[:5])[:2000], last)
 
-    def _keep(self, rows: Sequence[Sent]) -> None:
-        """Into the spool, and wait until they are safe there."""
+    def _keep(self, rows: Sequence[Sent]) -> int:
+        """Into the spool; the number of the last one there."""
         spooled = self._history.spooled
         last = 0
         for number, row in enumerate(rows):
@@ -164,8 +173,7 @@ class OtlpReceiver:
             self.counts["execution" if row.execution_id else "child"] += 1
             if number % _BREATHE_EVERY == 0:
                 time.sleep(0)
-        if last and not spooled.spool.wait(last, timeout_seconds=_DURABLE_WITHIN_SECONDS):
-            raise RefusedError(503, "the disk of the spool is too slow now", retry_after_seconds=5)
+        return last
 
     def _find(self, trace_ids: frozenset[str]) -> dict[str, str]:
         """Executions of these traces that began here: running, on their way to the store, or in it."""
