@@ -44,6 +44,7 @@ MAX_WAITING: Final = 16
 """Requests that are worked on or wait for it; the next one is told to come again."""
 _DURABLE_WITHIN_SECONDS: Final = 5.0
 _BREATHE_EVERY: Final = 16
+_WAITERS: Final = 4
 _MAX_STORE_LOOKUPS: Final = 32
 _RPC_CODES: Final = {400: 3, 404: 5, 413: 3, 415: 3, 429: 8, 500: 13, 503: 14}
 
@@ -80,6 +81,7 @@ class OtlpReceiver:
         self._max_unpacked_bytes = max_unpacked_bytes
         self._joiner = Joiner(self._find, max_held=max_held_spans, hold_seconds=hold_seconds)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp-in")
+        self._disk = ThreadPoolExecutor(_WAITERS, thread_name_prefix="otlp-in-disk")
         self._waiting = 0
 
     async def receive(self, body: bytes, *, content_type: str, encoding: str) -> Response[bytes]:
@@ -106,6 +108,7 @@ class OtlpReceiver:
     def close(self) -> None:
         """What waits for its execution is given up."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._disk.shutdown(wait=True, cancel_futures=True)
 
     async def _in_turn(self, work: Callable[[], Accepted]) -> Accepted:
         if self._waiting >= MAX_WAITING:
@@ -121,7 +124,12 @@ class OtlpReceiver:
     async def _safe(self, last: int) -> None:
         """Wait for the disk; the thread works on the next request meanwhile."""
         wait = self._history.spooled.spool.wait
-        if last and not await asyncio.to_thread(wait, last, timeout_seconds=_DURABLE_WITHIN_SECONDS):
+        if not last:
+            return
+        is_safe = asyncio.get_running_loop().run_in_executor(
+            self._disk, lambda: wait(last, timeout_seconds=_DURABLE_WITHIN_SECONDS)
+        )
+        if not await is_safe:
             raise RefusedError(503, "the disk of the spool is too slow now", retry_after_seconds=5)
 
     # --- the one thread

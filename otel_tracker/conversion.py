@@ -128,7 +128,9 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
 
 def child_attributes(attributes: Mapping[str, Any]) -> str:
     """As a child's record has them: JSON, bounded, redacted."""
-    return _json({key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID})
+    if names.PARENT_EXECUTION_ID in attributes:
+        attributes = {key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID}
+    return _json(attributes)
 
 
 def child_events(events: Sequence[Mapping[str, Any]]) -> str:

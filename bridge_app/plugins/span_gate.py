@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_SPANS: Final = 1000
-MAX_BYTES: Final = 2 << 20
-"""Of JSON. Both are what an honest worker keeps to by itself; a plugin can make its process send anything."""
+MAX_SPAN_BYTES: Final = 256 << 10
+MAX_BYTES: Final = 1 << 20
+"""Of JSON, of one call. An honest worker keeps to all three by itself; a plugin can make its process send anything."""
 
 
 class SpanGate:
@@ -26,7 +27,7 @@ class SpanGate:
             return
         self._spans_left -= 1
         self._bytes_left -= len(payload)
-        if self._spans_left < 0 or self._bytes_left < 0:
+        if self._spans_left < 0 or self._bytes_left < 0 or len(payload) > MAX_SPAN_BYTES:
             self.dropped += 1
         else:
             self._on_span(payload)

@@ -29,6 +29,7 @@ MAX_SPANS: Final = 1000
 """Of one call."""
 MAX_BYTES: Final = 1 << 20
 """Of one call's spans together, as JSON."""
+MAX_SPAN_BYTES: Final = 256 << 10
 _MAX_TEXT: Final = 16_384
 
 
@@ -61,7 +62,7 @@ class SpanSender(SpanProcessor):
             return
         self._open.discard(found.span_id)
         data = json.dumps(_plain(span), default=repr).encode()
-        if self._spans_left <= 0 or len(data) > self._bytes_left:
+        if self._spans_left <= 0 or len(data) > min(self._bytes_left, MAX_SPAN_BYTES):
             self.dropped += 1
             return
         self._spans_left -= 1

@@ -19,7 +19,8 @@ from otel_tracker.redaction import Redactor
 _FINAL: Final = frozenset(status.value for status in Status if status.is_final)
 _TEXTS: Final = (
     names.PLUGIN_NAME, names.INSTANCE_ID, names.DELIVERY_ID, names.HTTP_REQUEST_METHOD, names.CLIENT_ADDRESS,
-    names.USER_AGENT_ORIGINAL, names.ERROR, names.TRACEBACK,
+    names.USER_AGENT_ORIGINAL, names.ERROR, names.TRACEBACK, names.HTTP_ROUTE, names.URL_PATH, names.URL_SCHEME,
+    names.CODE_FUNCTION_NAME,
 )  # fmt: skip
 _MAX_INT: Final = 2**63 - 1
 
@@ -49,6 +50,7 @@ class Given:
                 attributes[name] = _text(attributes[name])
         self._integer(names.ATTEMPTS, 1, 1_000_000)
         self._integer(names.DURATION, 0, _MAX_INT)
+        self._integer(names.HTTP_RESPONSE_STATUS_CODE, 0, 999)
         self._payload(names.INPUT, settings.max_input_size, is_kept=settings.track_input)
         self._payload(names.OUTPUT, settings.max_output_size, is_kept=settings.track_output)
         self._payload(names.LOGS, self._rules.max_log_bytes, is_kept=True)
@@ -73,7 +75,7 @@ class Given:
     def _integer(self, name: str, low: int, high: int) -> None:
         value = self._attributes.get(name, low)
         if type(value) is not int or not low <= value <= high:
-            del self._attributes[name]
+            del self._attributes[name]  # what no number is, or an impossible one
 
     def _payload(self, name: str, max_bytes: int, *, is_kept: bool) -> None:
         value = self._attributes.pop(name, "")

@@ -10,18 +10,23 @@ of its start and of its own ids, so that a batch that is sent twice is one execu
 
 from __future__ import annotations
 
-import base64
 import uuid
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1 import trace_pb2
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.semconv.attributes.exception_attributes import (
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+)
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from exporters.otlp.given import Given
+from exporters.otlp.values import values_of
 from otel_tracker import conventions as names
 from otel_tracker import span_facts
 from otel_tracker.conversion import child_attributes, child_events, record_from_span
@@ -31,15 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from exporters.otlp.given import Rules
     from otel_tracker.record import Row
 
-SERVICE_NAME: Final = "service.name"
-SERVICE_INSTANCE: Final = "service.instance.id"
 _MAX_TIME: Final = 2**63 - 1
+_ZEROS: Final = frozenset({bytes(8), bytes(16)})
 _MAX_EVENTS, _MAX_LINKS = 1024, 128
 _KINDS: Final = (
     SpanKind.INTERNAL, SpanKind.INTERNAL, SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER,
@@ -49,11 +52,10 @@ _CODES: Final = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
 _CODE_NAMES: Final = ("unset", "ok", "error")
 _ERROR: Final = 2
 MAX_NAME: Final = 2048
-"""Characters of a child's name, and of its status message."""
+"""Characters of a name, and of a child's status message."""
 _SAMPLED: Final = 1
 _NO_RESOURCE: Final = Resource({})  # without one the SDK makes its own, for 600 µs a span
-_PLAIN: Final = frozenset({"string_value", "int_value", "bool_value", "double_value"})
-_EXCEPTION: Final = frozenset({"exception.type", "exception.message", "exception.stacktrace"})
+_EXCEPTION: Final = frozenset({EXCEPTION_TYPE, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE})
 
 
 class UnusableSpanError(ValueError):
@@ -68,11 +70,16 @@ class Sent:
     def __init__(self, row: Row) -> None:
         self._row = row
         self.trace_id, self.span_id, self.parent_span_id = row.trace_id, row.span_id, row.parent_span_id
-        is_execution = isinstance(row, ExecutionRecord)
         self.execution_id: str = row.id if isinstance(row, ExecutionRecord) else ""
         """The execution that it is; empty where it is none."""
-        self.parent_id: str = "" if is_execution or isinstance(row, ExecutionRecord) else row.execution_id
+        self.parent_id: str = "" if isinstance(row, ExecutionRecord) else row.execution_id
         """The execution that it says it belongs to, or was found to; empty where none is known."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        row = self._row
+        return 500 if isinstance(row, ExecutionRecord) else 500 + len(row.attributes) + len(row.events) + len(row.span)
 
     def join(self, execution_id: str) -> None:
         """Make it a child of that execution."""
@@ -90,8 +97,8 @@ class Sent:
 def messages_of(request: ExportTraceServiceRequest) -> Iterator[tuple[Span, dict[str, Any]]]:
     """Each span of the request with the attributes of its resource that are kept of it."""
     for of_resource in request.resource_spans:
-        resource = _values(of_resource.resource.attributes)
-        kept = {name: str(resource[name]) for name in (SERVICE_NAME, SERVICE_INSTANCE) if resource.get(name)}
+        resource = values_of(of_resource.resource.attributes)
+        kept = {name: str(resource[name]) for name in (SERVICE_NAME, SERVICE_INSTANCE_ID) if resource.get(name)}
         for of_scope in of_resource.scope_spans:
             for span in of_scope.spans:
                 yield span, kept
@@ -107,14 +114,14 @@ def read(message: Span, resource: Mapping[str, str], rules: Rules) -> Sent:
     if not 0 < start <= _MAX_TIME or end > _MAX_TIME:
         raise UnusableSpanError("its start or end is no time: nanoseconds since 1970 are expected")
     end = max(start, end)
-    attributes = _values(message.attributes)
+    attributes = values_of(message.attributes)
     execution_id = _id_of_execution(attributes, message)
     if service := resource.get(SERVICE_NAME):
         attributes.setdefault(SERVICE_NAME, service)
     if not execution_id:
         return Sent(_child(message, attributes, end))
     attributes[names.EXECUTION_ID] = execution_id
-    attributes.setdefault(names.INSTANCE_ID, resource.get(SERVICE_INSTANCE, ""))
+    attributes.setdefault(names.INSTANCE_ID, resource.get(SERVICE_INSTANCE_ID, ""))
     record = record_from_span(_span(message, attributes, end, rules))
     if record is None:
         raise UnusableSpanError("no record could be made of it")
@@ -126,7 +133,7 @@ def _child(message: Span, attributes: dict[str, Any], end: int) -> SpanRecord:
     status, flags = message.status, message.flags
     code = status.code if status.code < len(_CODES) else 0
     events = [
-        {"name": event.name, "time": min(event.time_unix_nano, _MAX_TIME), "attributes": _values(event.attributes)}
+        {"name": event.name, "time": min(event.time_unix_nano, _MAX_TIME), "attributes": values_of(event.attributes)}
         for event in (message.events[:_MAX_EVENTS] if message.events else ())
     ]
     return SpanRecord(
@@ -156,7 +163,7 @@ def _span(message: Span, attributes: dict[str, Any], end: int, rules: Rules) -> 
     code = _CODES[message.status.code] if message.status.code < len(_CODES) else StatusCode.UNSET
     description = message.status.message[: Given.MAX_TEXT] if code is StatusCode.ERROR else ""
     events = [
-        Event(event.name, _values(event.attributes), min(event.time_unix_nano, _MAX_TIME))
+        Event(event.name, values_of(event.attributes), min(event.time_unix_nano, _MAX_TIME))
         for event in message.events[:_MAX_EVENTS]
     ]
     attributes.setdefault(names.DURATION, end - message.start_time_unix_nano)
@@ -168,7 +175,7 @@ def _span(message: Span, attributes: dict[str, Any], end: int, rules: Rules) -> 
         description, events = "", [event for event in events if event.name != "exception"]
     trace_id, parent = int.from_bytes(message.trace_id), message.parent_span_id
     return ReadableSpan(
-        message.name,
+        message.name[:MAX_NAME],
         context=SpanContext(
             trace_id,
             int.from_bytes(message.span_id),
@@ -227,16 +234,16 @@ def _take_exception(attributes: dict[str, Any], events: list[Event], *, end: int
     if names.ERROR_TYPE not in attributes or not events or events[-1].name != "exception":
         return
     told: Any = events[-1].attributes
-    for field, name in ((names.ERROR, "exception.message"), (names.TRACEBACK, "exception.stacktrace")):
+    for field, name in ((names.ERROR, EXCEPTION_MESSAGE), (names.TRACEBACK, EXCEPTION_STACKTRACE)):
         if not attributes.get(field) and isinstance(told.get(name), str):
             attributes[field] = told[name][: Given.MAX_TEXT]
-    is_ours = told.get("exception.type") == attributes[names.ERROR_TYPE] and events[-1].timestamp == end
+    is_ours = told.get(EXCEPTION_TYPE) == attributes[names.ERROR_TYPE] and events[-1].timestamp == end
     if is_ours and _EXCEPTION.issuperset(told):
         events.pop()
 
 
 def _check_id(value: bytes, length: int, name: str) -> None:
-    if len(value) != length or not any(value):
+    if len(value) != length or value in _ZEROS:
         raise UnusableSpanError(f"its {name} is {value[:20].hex()!r}: expected {length} bytes, not all zero")
 
 
@@ -261,7 +268,7 @@ def _links(message: Span) -> Iterable[Span.Link]:
 def _link(link: Span.Link) -> Link:
     ids = int.from_bytes(link.trace_id), int.from_bytes(link.span_id)
     context = SpanContext(*ids, is_remote=True, trace_state=_state(link.trace_state))
-    return Link(context, _values(link.attributes))
+    return Link(context, values_of(link.attributes))
 
 
 def _link_facts(link: Span.Link) -> dict[str, Any]:
@@ -269,29 +276,5 @@ def _link_facts(link: Span.Link) -> dict[str, Any]:
         "trace_id": link.trace_id.hex(),
         "span_id": link.span_id.hex(),
         "state": _state_text(link.trace_state),
-        "attributes": _values(link.attributes),
+        "attributes": values_of(link.attributes),
     }
-
-
-def _values(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        value = pair.value
-        # Most are texts: they are settled here, which is a third of what a span costs.
-        found[pair.key] = value.string_value if value.WhichOneof("value") == "string_value" else _value(value)
-    return found
-
-
-def _value(value: AnyValue) -> Any:
-    kind = value.WhichOneof("value")
-    if kind in _PLAIN:
-        return getattr(value, kind)
-    match kind:
-        case "array_value":
-            return [_value(each) for each in value.array_value.values]
-        case "kvlist_value":
-            return _values(value.kvlist_value.values)
-        case "bytes_value":
-            return base64.b64encode(value.bytes_value).decode()
-        case _:
-            return None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MAX_TRACES: Final = 10_000
 _MAX_ANCESTORS: Final = 256
+MAX_HELD_BYTES: Final = 64 << 20
+"""Of the spans that wait, whatever their number."""
 
 
 class _Held(NamedTuple):
@@ -56,6 +58,7 @@ class Joiner:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self.holding = 0
         """Spans that wait for their execution."""
+        self._held_bytes = 0
         self.given_up = 0
         """Spans whose execution did not come in time."""
 
@@ -87,7 +90,7 @@ class Joiner:
         limit = self._clock() - self._hold_seconds
         while self._held and (first := next(iter(self._held.values()))).since <= limit:
             self._held.popitem(last=False)
-            self.holding -= len(first.spans)
+            self._leave(first.spans)
             self.given_up += len(first.spans)
 
     def _know(self, trace_id: str, execution_id: str) -> None:
@@ -115,17 +118,24 @@ class Joiner:
                 for span in self._held.pop(trace_id).spans:
                     span.join(execution_id)
                     rows.append(span)
-        self.holding -= len(rows)
+        self._leave(rows)
         return rows
+
+    def _leave(self, spans: Sequence[Sent]) -> None:
+        self.holding -= len(spans)
+        self._held_bytes -= sum(span.size for span in spans)
 
     def _hold(self, spans: Sequence[Sent]) -> int:
         """Let them wait; gives how many could not."""
-        room = max(0, self._max_held - self.holding)
-        now = self._clock()
-        for span in spans[:room]:
+        now, refused = self._clock(), 0
+        for span in spans:
+            if self.holding >= self._max_held or self._held_bytes + span.size > MAX_HELD_BYTES:
+                refused += 1
+                continue
             self._held.setdefault(span.trace_id, _Held(now, [])).spans.append(span)
-        self.holding += len(spans[:room])
-        return len(spans) - len(spans[:room])
+            self.holding += 1
+            self._held_bytes += span.size
+        return refused
 
 
 def _of_ancestor(span: Sent, of_span: Mapping[tuple[str, str], str], parents: Mapping[tuple[str, str], str]) -> str:

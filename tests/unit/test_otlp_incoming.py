@@ -214,6 +214,11 @@ def test_payloads_are_redacted_bounded_and_always_json() -> None:
     assert json.loads(record(execution(logs="hello")).logs)[0]["text"] == '"hello"'
 
 
+def test_what_we_set_small_is_not_taken_for_small() -> None:
+    found = record(execution(**{"url.path": "/" * 200_000, "http.response.status_code": "x" * 200_000}))
+    assert len(found.span) < 70_000
+
+
 def test_what_is_not_to_be_kept_is_not() -> None:
     rules = Rules(capture=CaptureSettings(track_input=False, track_output=False, track_errors=False))
     message = execution(input="1", output="2", error="secret", traceback="secret", status="failed")

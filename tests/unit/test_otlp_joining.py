@@ -14,6 +14,8 @@ from otel_tracker.record import ExecutionRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pytest
+
     from exporters.otlp.incoming import Sent
 
 FIRST, SECOND = (f"0199f2b0-6d5e-7c1a-9f00-00000000000{n}" for n in (1, 2))
@@ -92,6 +94,12 @@ def test_what_waits_too_long_is_given_up_and_counted() -> None:
 def test_what_finds_no_room_to_wait_is_refused() -> None:
     joined = Fixture().joiner.join([sent(n, trace=n) for n in range(1, 6)])
     assert (joined.rows, joined.held, joined.refused) == ([], 3, 2)
+
+
+def test_what_waits_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporters.otlp.joining.MAX_HELD_BYTES", 1200)
+    joined = Fixture().joiner.join([sent(n, trace=n) for n in range(1, 4)])
+    assert (joined.held, joined.refused) == (2, 1)
 
 
 def test_a_loop_in_what_was_sent_ends() -> None:
