@@ -1,6 +1,6 @@
 """`make bench`: every measurement that the README quotes, one after the other. Name some to run only these.
 
-python -m benchmarks [dispatch tracking ingest drain outage pages stats cleanup memory per_call scale]
+python -m benchmarks [dispatch tracking ingest otlp_in drain outage pages stats cleanup memory per_call scale]
 
 `scale`, ten million records, is measured only where it is named.
 """
@@ -12,7 +12,19 @@ import sqlite3
 import sys
 from importlib import import_module
 
-ALL = ("dispatch", "tracking", "ingest", "drain", "outage", "pages", "stats", "cleanup", "memory", "per_call")
+ALL = (
+    "dispatch",
+    "tracking",
+    "ingest",
+    "otlp_in",
+    "drain",
+    "outage",
+    "pages",
+    "stats",
+    "cleanup",
+    "memory",
+    "per_call",
+)
 NAMED = ("scale",)
 """Too long for every time."""
 

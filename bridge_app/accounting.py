@@ -25,7 +25,7 @@ class Accounting(msgspec.Struct, frozen=True, kw_only=True):
     """Where the executions of this process are: `started` is the sum of the others, but for what moves right now."""
 
     started: int
-    """Opened since the process started; those included that tracking failed to open."""
+    """Opened since the process started; those included that tracking failed to open, and that others sent by OTLP."""
     stored: int
     """Their end was delivered to the store."""
     spooled: int
@@ -47,7 +47,7 @@ class Ledger:
         """The figures now. An execution that moves while they are read may count twice or not at all."""
         settled = self._history.settled
         return Accounting(
-            started=self._processor.started + settled.dropped.get(NOT_OPENED, 0),
+            started=self._processor.started + self._history.spooled.received + settled.dropped.get(NOT_OPENED, 0),
             stored=settled.stored,
             spooled=settled.spooled,
             in_flight=self._processor.running,

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
+from opentelemetry import trace
+from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
 from bridge_app.api import system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.jaeger.routes import JaegerController
 from bridge_app.api.openapi import openapi_config
+from bridge_app.api.otlp import receive_traces
 from bridge_app.api.scans import Scans
 from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
@@ -25,13 +28,16 @@ from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
 from bridge_app.history import History
 from bridge_app.metrics import Metrics
+from bridge_app.otlp_in import OtlpReceiver
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings
 from bridge_app.problem_handlers import exception_handlers
 from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
+from bridge_app.trace_context import Policies
 from bridge_app.version import VERSION
 from bridge_app.webhooks import Bridge, receive
+from exporters.otlp.given import Rules
 from otel_tracker import configure
 from otel_tracker.capture import CaptureSettings
 
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bridge_app.app")
 _DRAIN_STARTS_WITHIN_SECONDS: Final = 2.0
+_EXPIRE_EVERY_SECONDS: Final = 10.0
 
 
 class Application:
@@ -62,17 +69,21 @@ class Application:
                 instance_id=instance_id,
                 shutdown_on_exit=False,
             )
+            if config.plugins.isolation == "thread" and isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
+                trace.set_tracer_provider(self.tracking.provider)  # plugins in threads ask for tracers in this process
         self.runner = PluginRunner(runner_settings(config))
         self.bridge = Bridge(
             runner=self.runner,
             tracker=self.tracking.tracker if self.tracking else None,
             history=self.history,
             durability=tracking.durability,
+            policies=Policies(config.plugins.trace_context, config.plugins.trace_context_of),
         )
         self.ledger = (
             Ledger(history=self.history, processor=self.tracking.processor) if self.history and self.tracking else None
         )
-        self.metrics = Metrics(bridge=self.bridge, history=self.history, ledger=self.ledger)
+        self.otlp = _otlp(config, self.history, self.tracking) if self.history and self.tracking else None
+        self.metrics = Metrics(bridge=self.bridge, history=self.history, ledger=self.ledger, otlp=self.otlp)
         self.start_error: Exception | None = None
         self._daemons: list[Daemon] = []
 
@@ -93,6 +104,7 @@ class Application:
                 system.health,
                 system.live,
                 system.metrics,
+                *([receive_traces] if self.config.otlp_in.enabled else []),
             ],
             state=State(
                 {
@@ -101,6 +113,7 @@ class Application:
                     "ledger": self.ledger,
                     "metrics": self.metrics,
                     "scans": Scans(self.config.server.max_scans),
+                    "otlp": self.otlp,
                     "is_guarded": bool(self.config.auth.token),
                     "links": self.config.links,
                     "resource": self._resource(),
@@ -137,6 +150,8 @@ class Application:
             self.history.bind(asyncio.get_running_loop())
             await asyncio.to_thread(self.history.start)
             self._daemons = _daemons(self.history, cleanup_seconds=self.config.execution_tracking.cleanup_interval)
+            if self.otlp:
+                self._daemons.append(Daemon("otlp-held", interval_seconds=_EXPIRE_EVERY_SECONDS, act=self.otlp.expire))
             for daemon in self._daemons:
                 daemon.start()
             logger.info("Execution cleanup worker started")
@@ -153,6 +168,8 @@ class Application:
         await self.runner.stop(self.config.server.shutdown_grace_seconds)
         for daemon in self._daemons:
             daemon.stop()
+        if self.otlp:
+            await asyncio.to_thread(self.otlp.close)
         if self.history:
             self.history.answers.flush()
             await asyncio.to_thread(self.history.close)
@@ -180,6 +197,17 @@ def _history(config: Config, instance_id: str) -> History:
         sync=tracking.durability == "disk",
         instance_id=instance_id,
         bounds=Bounds.from_config(config),
+    )
+
+
+def _otlp(config: Config, history: History, tracking: Configured) -> OtlpReceiver:
+    settings = config.otlp_in
+    return OtlpReceiver(
+        history,
+        rules=Rules(capture=tracking.tracker.settings, redactor=tracking.tracker.redactor),
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+        max_held_spans=settings.max_held_spans,
+        hold_seconds=settings.hold_seconds,
     )
 
 

@@ -21,6 +21,7 @@ from bridge_app.config_sections import (
     AuthConfig,
     Links,
     LoggingConfig,
+    OtlpInConfig,
     PluginsConfig,
     Section,
     ServerConfig,
@@ -43,6 +44,7 @@ class Config(Section, frozen=True, kw_only=True):
     plugins: PluginsConfig = PluginsConfig()
     storage: StorageConfig = StorageConfig()
     execution_tracking: TrackingConfig = TrackingConfig()
+    otlp_in: OtlpInConfig = OtlpInConfig()
     logging: LoggingConfig = LoggingConfig()
     links: Links = msgspec.field(default_factory=dict)
 

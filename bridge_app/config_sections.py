@@ -50,6 +50,10 @@ Links = Annotated[
     dict[Annotated[str, Meta(min_length=1)], str],
     Meta(description='names with URLs, such as {jaeger: "http://localhost:16686/trace/{trace_id}"}'),
 ]
+ContextPolicies = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}=(continue|link|ignore)\Z")], ...],
+    Meta(description='a list of NAME=POLICY, the policy continue, link or ignore, such as ["github=link"]'),
+]
 Password = Annotated[
     str, Meta(description='a text, best a reference such as "${DATABASE_PASSWORD}"', extra={"secret": True})
 ]
@@ -111,6 +115,17 @@ class PluginsConfig(Section, frozen=True, kw_only=True):
     recycle_after: Count = 10_000
     reload_interval_seconds: Seconds = 1.0
     python: OptionalPath = ""
+    trace_context: Literal["continue", "link", "ignore"] = "continue"
+    trace_context_of: ContextPolicies = ()
+
+
+class OtlpInConfig(Section, frozen=True, kw_only=True):
+    """Spans of other programs, sent to `/v1/traces`."""
+
+    enabled: bool = True
+    max_unpacked_bytes: Bytes = 67_108_864
+    max_held_spans: Count = 10_000
+    hold_seconds: Seconds = 60
 
 
 class LoggingConfig(Section, frozen=True, kw_only=True):

@@ -62,8 +62,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             delivery_id="" if headers.keys().isdisjoint(_DELIVERY_HEADERS) else _delivery_id(headers),
         )
 
-    def call(self, *, execution_id: str, traceparent: str) -> Call:
-        """What the plugin gets of it; both are "" where no execution is recorded."""
+    def call(self, *, execution_id: str, traceparent: str, tracestate: str, baggage: str) -> Call:
+        """What the plugin gets of it; all but `baggage` are "" where no execution is recorded."""
         return Call(
             plugin=self.plugin,
             method=self.method,
@@ -75,6 +75,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             delivery_id=self.delivery_id,
             execution_id=execution_id,
             traceparent=traceparent,
+            tracestate=tracestate,
+            baggage=baggage,
         )
 
 

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 
     from bridge_app.accounting import Ledger
     from bridge_app.history import History
+    from bridge_app.otlp_in import OtlpReceiver
     from bridge_app.webhooks import Bridge
 
 
 class Metrics:
     """The instruments of one bridge."""
 
-    def __init__(self, *, bridge: Bridge, history: History | None, ledger: Ledger | None) -> None:
+    def __init__(
+        self, *, bridge: Bridge, history: History | None, ledger: Ledger | None, otlp: OtlpReceiver | None = None
+    ) -> None:
         self._bridge = bridge
         self._history = history
         self._ledger = ledger
+        self._otlp = otlp
         self._reader = PrometheusMetricReader()
         self._provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
         meter = self._provider.get_meter("bridge_app")
@@ -40,6 +44,7 @@ class Metrics:
         counter("webhook_bridge.tracking.failures", [self._failures], unit="{failure}", description="Tracking faults")
         counter("otel.sdk.span.started", [self._started], unit="{span}", description="Execution spans started")
         counter("webhook_bridge.spool.dropped", [self._dropped], unit="{frame}", description="Frames lost, and why")
+        counter("webhook_bridge.otlp.spans", [self._received], unit="{span}", description="Spans of others, by result")
         counter("webhook_bridge.cleanup.skipped", [self._skipped], unit="{run}", description="Cleanups left to others")
         self._account_for(meter)
         gauge("webhook_bridge.spool.size", [self._spool_bytes], unit="By", description="Bytes waiting for the store")
@@ -102,6 +107,10 @@ class Metrics:
     def _dropped(self, _: CallbackOptions) -> Iterable[Observation]:
         dropped = self._history.spool_json()["dropped"] if self._history else {}
         return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
+
+    def _received(self, _: CallbackOptions) -> Iterable[Observation]:
+        counts = self._otlp.counts.copy() if self._otlp else {}
+        return [Observation(n, {"result": result}) for result, n in counts.items()]
 
     def _skipped(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._history.cleaner.skipped)] if self._history else []

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from litestar import Request, Response, route
 from litestar.datastructures import State
 from litestar.params import FromPath
-from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bridge_app.bodies import BodyKind, parse_query
+from bridge_app.child_spans import child_span
 from bridge_app.deliveries import Delivery
 from bridge_app.outcomes import OUTLIVED_THE_GRACE, UNTOLD, answer_of, captured_output, failure_of
 from bridge_app.plugins.calls import Isolation, OutcomeKind
 from bridge_app.problems import NotFoundError, UnavailableError
+from bridge_app.trace_context import NOTHING as NO_CONTEXT
+from bridge_app.trace_context import Policies, answer_headers, received, traceparent
 from exporters.account import NOT_OPENED
 from otel_tracker import conventions as names
 from otel_tracker.capture import NOTHING, Captured, capture, capture_json
@@ -36,20 +37,29 @@ if TYPE_CHECKING:
     from bridge_app.history import History
     from bridge_app.plugins.calls import Call, Outcome
     from bridge_app.plugins.runner import PluginRunner
+    from bridge_app.trace_context import Received
     from exporters.spooled import Receipt
     from otel_tracker.execution import Execution, Failure
     from otel_tracker.tracking import Tracker
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ROUTE: Final = "/api/v1/webhook/{plugin}"
-_trace_context: Final = TraceContextTextMapPropagator()
+
+
+_CONTINUE: Final = Policies("continue")
 
 
 class Bridge:
     """Runs deliveries: the join of runner, tracker and history."""
 
     def __init__(
-        self, *, runner: PluginRunner, tracker: Tracker | None, history: History | None, durability: str
+        self,
+        *,
+        runner: PluginRunner,
+        tracker: Tracker | None,
+        history: History | None,
+        durability: str,
+        policies: Policies = _CONTINUE,
     ) -> None:
         self.runner = runner
         self.is_stopping = False
@@ -57,12 +67,14 @@ class Bridge:
         self._tracker = tracker
         self._history = history
         self._durability = durability
+        self._policies = policies
 
     async def handle(self, delivery: Delivery) -> Response[bytes]:
         """Run the plugin, keep the record, answer."""
         execution = receipt = None
+        caller = self._caller(delivery)
         try:
-            execution = self._open(delivery)
+            execution = self._open(delivery, caller)
             if execution and execution.id and self._history:
                 self._history.realtime.started(delivery.plugin)
                 receipt = self._history.spooled.expect(execution.id) if self._durability != "off" else None
@@ -71,7 +83,8 @@ class Bridge:
         if self._history and not (execution and execution.id):
             self._history.spooled.account.drop(NOT_OPENED)
         try:
-            outcome = await self.runner.run(_call(delivery, execution))
+            on_span = partial(self._keep_span, execution.id) if execution and execution.id else None
+            outcome = await self.runner.run(_call(delivery, execution, caller), on_span=on_span)
         except BaseException as error:
             if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):
                 if execution and execution.id:
@@ -97,6 +110,8 @@ class Bridge:
         try:
             execution.stop_clock()
             response.headers.update({"X-Execution-Id": execution.id, "X-Trace-Id": execution.trace_id})
+            if execution.span is not None:
+                response.headers.update(answer_headers(execution.span.get_span_context()))
             if receipt is not None and self._history:
                 durable = await self._history.answers.keep(end, receipt, wanted=self._durability)
                 response.headers["X-Execution-Durable"] = durable
@@ -107,6 +122,14 @@ class Bridge:
         finally:
             self._end_at_last(execution, end)
 
+    def _keep_span(self, execution_id: str, payload: bytes) -> None:
+        """A span that the plugin ended in its worker, as its execution's child."""
+        try:
+            if self._history:
+                self._history.spooled.export([child_span(payload, execution_id=execution_id)])
+        except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
+            failsafe.caught("webhook.span", error)
+
     def _end_at_last(self, execution: Execution, end: Callable[[], None]) -> None:
         try:
             if not execution.is_ended:  # where it did not come to that
@@ -114,7 +137,14 @@ class Bridge:
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.close", error)
 
-    def _open(self, delivery: Delivery) -> Execution | None:
+    def _caller(self, delivery: Delivery) -> Received:
+        try:
+            return received(delivery.headers, self._policies.of(delivery.plugin))
+        except BaseException as error:  # noqa: BLE001 - an execution in a trace of its own is better than none
+            failsafe.caught("webhook.context", error)
+            return NO_CONTEXT
+
+    def _open(self, delivery: Delivery, caller: Received) -> Execution | None:
         if self._tracker is None:
             return None
         attributes = {
@@ -127,19 +157,23 @@ class Bridge:
         }
         if delivery_id := delivery.delivery_id:
             attributes[names.DELIVERY_ID] = delivery_id
-        context: Context = Context()
         captured: Captured | Callable[[], Captured] | None = None
         try:
             # A worker process gets a copy of the data, which is looked at later; in a thread a plugin may change it.
             late = self.runner.settings.isolation is Isolation.PROCESS
             captured = partial(self._captured_input, delivery) if late else self._captured_input(delivery)
-            if "traceparent" in delivery.headers:
-                context = _trace_context.extract(delivery.headers, context)
         except BaseException as error:  # noqa: BLE001 - a record without its input is better than none
             failsafe.caught("webhook.input", error)
-        return self._tracker.start(
-            delivery.plugin, captured_input=captured, kind=SpanKind.SERVER, context=context, attributes=attributes
+        execution = self._tracker.start(
+            delivery.plugin,
+            captured_input=captured,
+            kind=SpanKind.SERVER,
+            context=caller.context,
+            attributes=attributes,
         )
+        if caller.link is not None and execution.span is not None:
+            execution.span.add_link(caller.link)
+        return execution
 
     def _captured_input(self, delivery: Delivery) -> Captured:
         tracker = self._tracker
@@ -186,6 +220,8 @@ class Bridge:
     def _told(self, execution: Execution, outcome: Outcome, attributes: dict[str, Any]) -> Failure | None:
         """What the outcome tells of the execution: its logs, its output, and how it failed."""
         try:
+            if outcome.dropped_spans:
+                execution.set_metadata("spans_dropped", outcome.dropped_spans)
             if outcome.logs:
                 attributes[names.LOGS] = outcome.logs
             if outcome.body and self._tracker and self._tracker.settings.track_output:
@@ -196,22 +232,23 @@ class Bridge:
             return None if outcome.kind is OutcomeKind.COMPLETED else UNTOLD
 
 
-def _call(delivery: Delivery, execution: Execution | None) -> Call:
+def _call(delivery: Delivery, execution: Execution | None, caller: Received) -> Call:
+    parent, state = _span_headers(execution) if execution else ("", "")
     return delivery.call(
-        execution_id=execution.id if execution else "", traceparent=_traceparent(execution) if execution else ""
+        execution_id=execution.id if execution else "", traceparent=parent, tracestate=state, baggage=caller.baggage
     )
 
 
-def _traceparent(execution: Execution) -> str:
-    """The execution's span as W3C Trace Context: whoever gets it becomes its child. Empty where there is none."""
+def _span_headers(execution: Execution) -> tuple[str, str]:
+    """The execution's span as `traceparent` and `tracestate`, for what it calls. Empty where there is none."""
     try:
         if execution.span is None:
-            return ""
+            return "", ""
         context = execution.span.get_span_context()
-        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        return traceparent(context), context.trace_state.to_header() if context.trace_state else ""
     except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
         failsafe.caught("webhook.traceparent", error)
-        return ""
+        return "", ""
 
 
 @route("/webhook/{plugin:str}", http_method=METHODS, summary="Run a plugin", tags=["webhooks"])

@@ -53,6 +53,10 @@ class AbsentSpool:
     def on_progress(self, callback: Callable[[int], None]) -> None:
         """There is none."""
 
+    def wait(self, seq: int, *, timeout_seconds: float) -> bool:  # noqa: ARG002 - the signature is Spool's
+        """Nothing is ever written."""
+        return False
+
     def flush(self, *, timeout_seconds: float) -> bool:  # noqa: ARG002 - the signature is Spool's
         """There is nothing to write."""
         return True

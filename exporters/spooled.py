@@ -70,6 +70,8 @@ class SpooledSpanExporter:
         """Executions that are on their way to the store, for readers that cannot wait."""
         self.account = Account()
         """What became of the executions that ended."""
+        self.received = 0
+        """How many of them ran in another program, which sent them here."""
         self._encoder = encoder
         self._receipts: dict[str, Receipt] = {}
         self._starts: dict[int, tuple[float, ReadableSpan]] = {}
@@ -95,6 +97,18 @@ class SpooledSpanExporter:
             elif not self._append(span):
                 result = SpanExportResult.FAILURE
         return result
+
+    def take(self, frame: Frame) -> int | None:
+        """Append a row that another program sent; its number in the spool.
+
+        None where the spool did not take it: then the sender still has it, and nothing is lost.
+        """
+        sequence = self.spool.append(frame.data)
+        if sequence is not None and frame.record is not None:
+            self.received += 1
+            self.account.accept(sequence)
+            self.unsettled.add(frame.record, size=len(frame.data), sequence=sequence)
+        return sequence
 
     @property
     def young(self) -> int:

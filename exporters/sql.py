@@ -72,14 +72,7 @@ class ExecutionRecordExporter(SpanExporter):
     def encode(self, span: ReadableSpan) -> Frame | None:
         """The span's record as bytes for a spool; None where it is no execution's."""
         row = self._row(span)
-        if row is None:
-            return None
-        try:
-            data = _encoder.encode(row)
-        except (UnicodeEncodeError, OverflowError):  # an attribute that some code set past `capture`
-            row = sanitized(row)  # type: ignore[type-var]  # it is one or the other
-            data = _encoder.encode(row)
-        return Frame(data=data, record=row if isinstance(row, ExecutionRecord) else None)
+        return None if row is None else encode_row(row)
 
     def position(self, instance_id: str) -> SpoolPosition | None:
         """How far that spool was delivered. Raises `StorageUnavailableError`."""
@@ -178,6 +171,16 @@ class ExecutionRecordExporter(SpanExporter):
 
 def _is_end(row: Row) -> bool:
     return isinstance(row, ExecutionRecord) and row.status.is_final
+
+
+def encode_row(row: Row) -> Frame:
+    """A row as bytes for a spool."""
+    try:
+        data = _encoder.encode(row)
+    except (UnicodeEncodeError, OverflowError):  # an attribute that some code set past `capture`
+        row = sanitized(row)  # type: ignore[type-var]  # it is one or the other
+        data = _encoder.encode(row)
+    return Frame(data=data, record=row if isinstance(row, ExecutionRecord) else None)
 
 
 def decode_frame(frame: bytes) -> Row:

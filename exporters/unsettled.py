@@ -10,6 +10,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from otel_tracker.record import ExecutionRecord
 
 _MAX_RECORDS: Final = 10_000
@@ -47,6 +49,16 @@ class Unsettled:
         """The newest version on its way, or None."""
         known = self._records.get(execution_id)
         return known.record if known else None
+
+    def of_traces(self, trace_ids: Container[str]) -> dict[str, ExecutionRecord]:
+        """For each of these traces the first record on its way, where there is one."""
+        with self._lock:
+            records = [known.record for known in self._records.values()]
+        found: dict[str, ExecutionRecord] = {}
+        for record in records:
+            if record.trace_id in trace_ids:
+                found.setdefault(record.trace_id, record)
+        return found
 
     def settle(self, delivered: int) -> None:
         """Forget what the store has: frames up to this number."""

@@ -19,7 +19,7 @@ from otel_tracker.redaction import Redactor
 from otel_tracker.spans import ExecutionSpan, given
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -108,7 +108,7 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
     context = span.context
     if not isinstance(execution_id, str) or context is None or span.end_time is None:
         return None
-    events = _json([{"name": e.name, "time": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events])
+    events = [{"name": e.name, "time": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events]
     return SpanRecord(
         execution_id=execution_id,
         trace_id=format(context.trace_id, "032x"),
@@ -120,10 +120,25 @@ def _child(span: ReadableSpan) -> SpanRecord | None:
         end_time=span.end_time,
         status=span.status.status_code.name.lower(),
         error=span.status.description or "",
-        attributes=_json({key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID}),
-        events=events if events.startswith("[") else f"[{events}]",  # the notice that they were cut
+        attributes=child_attributes(attributes),
+        events=child_events(events),
         span=span_facts.of_child(span),
     )
+
+
+def child_attributes(attributes: Mapping[str, Any]) -> str:
+    """As a child's record has them: JSON, bounded, redacted."""
+    if names.PARENT_EXECUTION_ID in attributes:
+        attributes = {key: value for key, value in attributes.items() if key != names.PARENT_EXECUTION_ID}
+    return _json(attributes)
+
+
+def child_events(events: Sequence[Mapping[str, Any]]) -> str:
+    """The same of its events, `{"name", "time", "attributes"}`."""
+    if not events:
+        return "[]"
+    text = _json(events)
+    return text if text.startswith("[") else f"[{text}]"  # the notice that they were cut
 
 
 def _json(value: object) -> str:

@@ -20,7 +20,7 @@ from otel_tracker.capture import capture
 from otel_tracker.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -116,29 +116,40 @@ def of_child(span: ReadableSpan) -> str:
     return _encode(facts).decode() if facts else ""
 
 
+def of_parts(*, flags: int, state: str, remote: bool, links: Sequence[Mapping[str, Any]]) -> str:
+    """Of a child span that never was a span of the SDK; links as they are kept."""
+    if flags == _SAMPLED and not (state or remote or links):
+        return ""
+    return _encode(_parts(flags, state, links, remote=remote)).decode()
+
+
 def _context(span: ReadableSpan) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
     context, parent = span.context, span.parent
+    links = [
+        {
+            "trace_id": format(link.context.trace_id, "032x"),
+            "span_id": format(link.context.span_id, "016x"),
+            "state": link.context.trace_state.to_header() if link.context.trace_state else "",
+            "attributes": dict(link.attributes or {}),
+        }
+        for link in span.links
+    ]
+    flags, state = _SAMPLED, ""
     if context is not None:
-        if context.trace_flags != _SAMPLED:
-            facts["flags"] = int(context.trace_flags)
-        if context.trace_state:
-            facts["state"] = context.trace_state.to_header()
-    if parent is not None and parent.is_remote:
+        flags, state = int(context.trace_flags), context.trace_state.to_header() if context.trace_state else ""
+    return _parts(flags, state, links, remote=parent is not None and parent.is_remote)
+
+
+def _parts(flags: int, state: str, links: Sequence[Mapping[str, Any]], *, remote: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if flags != _SAMPLED:
+        facts["flags"] = flags
+    if state:
+        facts["state"] = state
+    if remote:
         facts["remote"] = True
-    if span.links:
-        facts["links"] = _bounded(
-            [
-                {
-                    "trace_id": format(link.context.trace_id, "032x"),
-                    "span_id": format(link.context.span_id, "016x"),
-                    "state": link.context.trace_state.to_header() if link.context.trace_state else "",
-                    "attributes": dict(link.attributes or {}),
-                }
-                for link in span.links
-            ],
-            [],
-        )
+    if links:
+        facts["links"] = _bounded(links, [])
     return facts
 
 

@@ -30,13 +30,14 @@ _TRACKING = (
     str(_WEBHOOKS.with_name("durability.py")),
     str(_WEBHOOKS.with_name("history.py")),
     str(_WEBHOOKS.with_name("realtime.py")),
+    str(_WEBHOOKS.with_name("trace_context.py")),
     str(Path(opentelemetry.sdk.trace.__file__).parents[2]),
 )
 _STEPS = {
     str(_WEBHOOKS): {"Bridge._open", "Bridge._captured_input", "Bridge._told"},
     bridge_app.outcomes.__file__: {"captured_output", "failure_of"},
 }
-"""What of the webhook's own modules is tracking; `_close`, `_keep_headers` and `_traceparent` are guards around it."""
+"""What of the webhook's modules is tracking; `_caller`, `_close`, `_keep_…` and `_span_headers` are its guards."""
 _ANSWER = bridge_app.outcomes.answer_of.__code__
 """A problem document says the error type too: what is called for that is the answer, not tracking."""
 

@@ -191,6 +191,8 @@ def _describe_webhook(operation: dict[str, Any], method: str) -> None:
     headers = {
         "X-Execution-Id": "The execution's id: GET /api/v1/executions/{execution_id} shows its record at once.",
         "X-Trace-Id": "Its OpenTelemetry trace id, 32 hexadecimal digits.",
+        "traceresponse": "The span of the execution (W3C Trace Context 2): 00-TRACE_ID-SPAN_ID-FLAGS.",
+        "Server-Timing": 'The same for scripts in a browser: traceparent;desc="…".',
         "X-Execution-Durable": "Where its record is already safe: disk, process or none.",
     }
     described = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}

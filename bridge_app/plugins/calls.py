@@ -64,6 +64,8 @@ class Call:
     delivery_id: str = ""
     execution_id: str = ""
     traceparent: str = ""
+    tracestate: str = ""
+    baggage: str = ""
 
     def fields(self) -> tuple[Any, ...]:
         """What `contract.Event` takes, in its order."""
@@ -77,6 +79,8 @@ class Call:
             self.delivery_id,
             self.execution_id,
             self.traceparent,
+            self.tracestate,
+            self.baggage,
         )
 
 
@@ -100,6 +104,7 @@ class Outcome:
     cold: bool = False
     queue_ns: int = 0
     run_ns: int = 0
+    dropped_spans: int = 0
     allowed: tuple[str, ...] = ()
 
 

@@ -39,6 +39,8 @@ class Event:
     delivery_id: str = ""
     execution_id: str = ""
     traceparent: str = ""
+    tracestate: str = ""
+    baggage: str = ""
     logger: logging.Logger = field(default_factory=lambda: plugin_logger("unnamed"))
 
 

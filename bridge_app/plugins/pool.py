@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from bridge_app.plugins.process import Reply, WorkerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge_app.plugins.calls import RunnerSettings, Version
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,14 @@ class WorkerPool:
                 "try to run it with -c pass, and see plugins.max_memory_bytes",
             )
 
-    async def execute(self, version: Version, fields: tuple[Any, ...] | None, *, timeout_seconds: float) -> PoolReply:
+    async def execute(
+        self,
+        version: Version,
+        fields: tuple[Any, ...] | None,
+        *,
+        timeout_seconds: float,
+        on_span: Callable[[bytes], None] | None = None,
+    ) -> PoolReply:
         """Run a call (`fields` of its `Event`), or describe the version (None). Raises the errors above."""
         begun = time.perf_counter_ns()
         worker = await self._acquire(version)
@@ -99,7 +108,13 @@ class WorkerPool:
         source = None if known else version.source
         try:
             reply, logs = await worker.ask(
-                version.name, version.key, version.path, source, fields, timeout_seconds=timeout_seconds
+                version.name,
+                version.key,
+                version.path,
+                source,
+                fields,
+                timeout_seconds=timeout_seconds,
+                on_span=on_span,
             )
             # The worker keeps a version only when it loaded; one that did not load is sent again.
             if reply.header is not None and reply.header.get("phase") != "load":

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge_app.plugins.family import kill_family
+from bridge_app.plugins.frames import HEADER, Frames, FrameTooLargeError
 from bridge_app.plugins.logs import LogBuffer
+from bridge_app.plugins.span_gate import SpanGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from bridge_app.plugins.calls import RunnerSettings
 
 WORKER_FILE = Path(__file__).with_name("worker.py")
-_HEADER = struct.Struct("<I")
 _FRAME_SLACK = 1 << 20  # header with traceback and logs, beside the result
 _READ_BYTES = 1 << 16  # below malloc's mmap threshold: a larger buffer costs a map and an unmap a read
 _LOST_CHANNEL_SECONDS = 0.1
@@ -60,7 +61,8 @@ class WorkerProcess:
         self._sequence = 0
         self._waiting: asyncio.Future[Reply] | None = None
         self._logs = LogBuffer(settings.max_log_bytes)
-        self._received = bytearray()
+        self._spans = SpanGate(None)
+        self._frames = Frames(max_bytes=settings.max_result_bytes + _FRAME_SLACK)
         self._unsent: memoryview | None = None
         self._channel, self._process, self._outputs = self._spawn()
         self.pid = self._process.pid
@@ -97,20 +99,25 @@ class WorkerProcess:
             theirs.close()
             os.close(out_end)
             os.close(err_end)
-        ours.settimeout(0)
-        for fd in (out, err):
+        for fd in (ours.fileno(), out, err):
             os.set_blocking(fd, False)
         return ours, process, {out: "stdout", err: "stderr"}
 
-    async def ask(self, *request: Any, timeout_seconds: float) -> tuple[Reply, LogBuffer]:
-        """Send a request and wait for its reply, the process's end, or the timeout, which kills the process."""
+    async def ask(
+        self, *request: Any, timeout_seconds: float, on_span: Callable[[bytes], None] | None = None
+    ) -> tuple[Reply, LogBuffer]:
+        """Send a request and wait for its reply, the process's end, or the timeout, which kills the process.
+
+        `on_span` is called with each span that the plugin ended until then, as JSON; it must be quick.
+        """
+        self._spans = SpanGate(on_span)
         self._logs = logs = LogBuffer(self._settings.max_log_bytes)
         self._sequence += 1
         self.calls += 1
         message = marshal.dumps((self._sequence, *request), 4)
         future = self._waiting = self._loop.create_future()
         timer = self._loop.call_later(timeout_seconds, self._on_timeout, timeout_seconds)
-        self._send(_HEADER.pack(len(message)) + message)
+        self._send(HEADER.pack(len(message)) + message)
         try:
             return await future, logs
         except asyncio.CancelledError:
@@ -119,6 +126,7 @@ class WorkerProcess:
         finally:
             timer.cancel()
             self._waiting = None
+            self._spans.close()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -154,40 +162,36 @@ class WorkerProcess:
             # Mostly the process's end, which pidfd tells with its reason. Else the plugin closed every descriptor.
             self._loop.call_later(_LOST_CHANNEL_SECONDS, self._on_lost_channel)
             return
-        self._received += chunk
+        self._frames.feed(chunk)
         self._take_frames()
 
     def _take_frames(self) -> None:
-        received = self._received
-        while len(received) >= 5:
-            size = _HEADER.unpack_from(received)[0]
-            if size > self._settings.max_result_bytes + _FRAME_SLACK:
-                self._end("the worker sent a frame that no worker sends", "worker_crashed")
-                return
-            if len(received) < 5 + size:
-                return
-            kind, payload = received[4], bytes(received[5 : 5 + size])
-            del received[: 5 + size]
-            try:
-                self._on_frame(kind, payload)
-            except (ValueError, KeyError, struct.error):
-                self._end("the worker sent a frame that cannot be read", "worker_crashed")
-                return
+        try:
+            while (frame := self._frames.next()) is not None:
+                self._on_frame(*frame)
+        except FrameTooLargeError:
+            self._end("the worker sent a frame that no worker sends", "worker_crashed")
+        except (ValueError, KeyError, struct.error):
+            self._end("the worker sent a frame that cannot be read", "worker_crashed")
 
-    def _on_frame(self, kind: int, payload: bytes) -> None:
-        match chr(kind):
+    def _on_frame(self, kind: str, payload: bytes) -> None:
+        match kind:
             case "H":
                 if not self.ready.done():
                     self.ready.set_result("ready")
             case "L":
                 entry = json.loads(payload)
                 self._logs.line(str(entry["level"]), str(entry["text"]))
+            case "S":
+                self._spans.take(payload)
             case "R":
-                end = 4 + _HEADER.unpack_from(payload)[0]
+                end = 4 + HEADER.unpack_from(payload)[0]
                 header = json.loads(payload[4:end])
                 if header["sequence"] != self._sequence:
                     return
                 self._logs.drop(header["dropped_log_bytes"])
+                if self._spans.dropped:
+                    header["dropped_spans"] = header.get("dropped_spans", 0) + self._spans.dropped
                 if header["printed"]:
                     self._drain_outputs()
                 self._resolve(Reply(header, payload[end:]))
@@ -216,6 +220,17 @@ class WorkerProcess:
                     break
                 self._logs.output(stream, data)
 
+    def _drain_spans(self) -> None:
+        """What had been sent before the end; of all that only the spans, for the end is what it is by now."""
+        with contextlib.suppress(OSError, FrameTooLargeError):
+            for _ in range(32):
+                if not (chunk := self._channel.recv(_READ_BYTES)):
+                    break
+                self._frames.feed(chunk)
+                while (frame := self._frames.next()) is not None:
+                    if frame[0] == "S":
+                        self._spans.take(frame[1])
+
     def _resolve(self, reply: Reply) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(reply)
@@ -223,6 +238,7 @@ class WorkerProcess:
     def _end(self, why: str, error_type: str) -> None:
         self.kill()
         self._drain_outputs()
+        self._drain_spans()
         self._resolve(Reply(None, ended=why, error_type=error_type))
 
     def _on_timeout(self, seconds: float) -> None:
@@ -250,7 +266,7 @@ class WorkerProcess:
         status = self._process.wait()
         with contextlib.suppress(OSError):  # an answer may have been sent just before the end
             while chunk := self._channel.recv(_READ_BYTES):
-                self._received += chunk
+                self._frames.feed(chunk)
             self._take_frames()
         self._drain_outputs()
         self._resolve(

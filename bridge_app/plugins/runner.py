@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge_app.plugins.calls import Call, Description, Isolation, Outcome, OutcomeKind, RunnerSettings, Version
 from bridge_app.plugins.pool import PoolOverloadedError, PoolReply, PoolStoppedError, WorkerPool
 from bridge_app.plugins.registry import PluginRegistry
 from bridge_app.plugins.threads import ThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 _START_CHECK_SECONDS = 5.0
@@ -56,10 +59,10 @@ class PluginRunner:
         """The live worker processes; none in thread mode."""
         return self._pool.worker_pids() if isinstance(self._pool, WorkerPool) else []
 
-    async def run(self, call: Call) -> Outcome:
-        """Run one call to its end."""
+    async def run(self, call: Call, *, on_span: Callable[[bytes], None] | None = None) -> Outcome:
+        """Run one call to its end. `on_span` gets each span that ends in a worker meanwhile; it must not raise."""
         try:
-            return await self._run(call)
+            return await self._run(call, on_span)
         except PoolOverloadedError as error:
             return Outcome(OutcomeKind.OVERLOADED, error=str(error), error_type="overloaded")
         except PoolStoppedError:
@@ -68,7 +71,7 @@ class PluginRunner:
             logger.exception("the plugin runner failed at %s", call.plugin)
             return Outcome(OutcomeKind.FAILED, error=f"the plugin runner failed: {error!r}", error_type="unknown_error")
 
-    async def _run(self, call: Call) -> Outcome:
+    async def _run(self, call: Call, on_span: Callable[[bytes], None] | None) -> Outcome:
         version = await self.registry.serving(call.plugin)
         info = self.registry.get(call.plugin)
         if info is None:
@@ -85,7 +88,9 @@ class PluginRunner:
         if call.method not in info.methods:
             text = f"plugin {info.name} handles {', '.join(info.methods)}, not {call.method!r:.20}"
             return Outcome(OutcomeKind.NOT_ALLOWED, error=text, error_type="method_not_allowed", allowed=info.methods)
-        reply = await self._pool.execute(version, call.fields(), timeout_seconds=self.settings.timeout_seconds)
+        reply = await self._pool.execute(
+            version, call.fields(), timeout_seconds=self.settings.timeout_seconds, on_span=on_span
+        )
         return _outcome(reply)
 
     async def _describe(self, version: Version) -> Description:
@@ -136,6 +141,7 @@ def _outcome(result: PoolReply) -> Outcome:
         cold=bool(header.get("cold", False)),
         queue_ns=result.queue_ns,
         run_ns=result.run_ns,
+        dropped_spans=int(header.get("dropped_spans", 0)),
     )
 
 

@@ -14,14 +14,17 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import context
+
 from bridge_app.plugins import answers, loader
 from bridge_app.plugins.contract import LOGGER_PREFIX, Event, plugin_logger
 from bridge_app.plugins.logs import LogBuffer
 from bridge_app.plugins.pool import PoolOverloadedError, PoolReply, PoolStoppedError
 from bridge_app.plugins.process import Reply
+from bridge_app.plugins.tracing import call_context
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from bridge_app.plugins.calls import RunnerSettings, Version
 
@@ -69,8 +72,15 @@ class ThreadPool:
                 )
         logging.getLogger(LOGGER_PREFIX).removeHandler(self._handler)
 
-    async def execute(self, version: Version, fields: tuple[Any, ...] | None, *, timeout_seconds: float) -> PoolReply:
-        """As `WorkerPool.execute`."""
+    async def execute(
+        self,
+        version: Version,
+        fields: tuple[Any, ...] | None,
+        *,
+        timeout_seconds: float,
+        on_span: Callable[[bytes], None] | None = None,  # noqa: ARG002 - the signature is WorkerPool's
+    ) -> PoolReply:
+        """As `WorkerPool.execute`; spans of a thread are this process's own, so `on_span` is not called."""
         begun = time.perf_counter_ns()
         if self._stopping:
             raise PoolStoppedError
@@ -101,6 +111,8 @@ class ThreadPool:
 
         def work() -> None:
             _current_logs.set(logs)
+            if fields is not None:
+                context.attach(call_context(*fields[-3:]))  # of this thread, which serves no other call
             reply = self._perform(version, fields)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, future, reply)

@@ -4,7 +4,8 @@
 
 In, on the channel: u32 little-endian length, marshal (format 4, which every Python ≥ 3.4 reads) of
 `(sequence, plugin, key, path, source or None, call or None)`; a call of None asks for a description only.
-Out: u32 length, one kind byte, payload. Kinds: H hello; L a log line as JSON; R u32 header length, JSON header, result.
+Out: u32 length, one kind byte, payload. Kinds: H hello; L a log line as JSON; S a span that ended, as JSON (see
+`worker_spans`); R u32 header length, JSON header, result.
 Nothing that comes out can run code in the reader. Standard library only. Descriptors 1 and 2 belong to the plugin and
 are read by the parent; the channel lives on a high descriptor. Not a sandbox: a plugin that means harm can do harm.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import fcntl
+import importlib.util
 import json
 import logging
 import marshal
@@ -26,6 +28,7 @@ import sys
 import termios
 import threading
 import types
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +41,7 @@ _HERE = Path(__file__).resolve().parent
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _HIGH_DESCRIPTOR = 512
 _LENGTH = struct.Struct("<I")
+_WATCHED = ("opentelemetry.trace", "httpx", "requests", "aiohttp", "urllib3")
 
 
 class Channel:
@@ -106,7 +110,7 @@ class Worker:
     """The loop: a message in, an answer out, until the parent is gone or this process is no longer clean."""
 
     def __init__(self, channel: Channel, *, max_result_bytes: int) -> None:
-        from bridge_app.plugins import answers, contract, loader  # noqa: PLC0415 - found only after `_adopt_package`
+        from bridge_app.plugins import answers, contract, imports, loader  # noqa: PLC0415 - after `_adopt_package` only
 
         self._answers, self._contract, self._loader = answers, contract, loader
         self._channel = channel
@@ -116,6 +120,9 @@ class Worker:
         self._pid = os.getpid()
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._outputs = self._output_files()
+        self._tracing: Any = None  # of `tracing`, which this file must not know
+        self._trace_context: tuple[str, str, str] = ("", "", "")
+        sys.meta_path.insert(0, imports.ImportWatch(_WATCHED, self._imported))
 
     def serve(self) -> None:
         """Answer until told to end."""
@@ -133,6 +140,8 @@ class Worker:
             self._leave_if_forked()
             header["retire"] = self._uncleanness(header)
             header["dropped_log_bytes"] = self._channel.dropped_log_bytes
+            if self._tracing is not None and self._tracing.dropped:
+                header["dropped_spans"] = self._tracing.dropped
             header["printed"] = _unread(1) or _unread(2)
             text = json.dumps(header).encode()
             self._channel.send(b"R", _LENGTH.pack(len(text)) + text + body)
@@ -142,6 +151,9 @@ class Worker:
     def _perform(
         self, header: dict[str, Any], name: str, key: str, path: str, source: bytes | None, call: Any
     ) -> bytes:
+        self._trace_context = call[-3:] if call else ("", "", "")
+        if self._tracing is not None:
+            self._tracing.begin(*self._trace_context)
         plugin = self._loaded.get(name)
         header["cold"] = plugin is None or plugin.key != key
         if plugin is None or plugin.key != key:
@@ -163,6 +175,16 @@ class Worker:
             header |= self._answers.too_large(len(body), limit=self._max_result_bytes)
             return b""
         return body
+
+    def _imported(self, module: str) -> None:
+        """The plugin uses OpenTelemetry, or a library that it may instrument. By name: this file imports none of it."""
+        if self._tracing is None:
+            name = "bridge_app.plugins.tracing"
+            if name in sys.modules or not importlib.util.find_spec("opentelemetry"):
+                return  # it is being imported, and with it opentelemetry.trace; or there is nothing to trace with
+            self._tracing = importlib.import_module(name).Tracing(partial(self._channel.send, b"S"))
+            self._tracing.begin(*self._trace_context)
+        self._tracing.imported(module)
 
     def _wait(self, awaitable: Awaitable[Any]) -> Any:
         """Run a coroutine on the worker's own event loop (a new loop per call would cost 100 µs), end its tasks."""

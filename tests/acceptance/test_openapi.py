@@ -259,7 +259,9 @@ def test_real_answers_fit_the_document(
 
 def test_a_webhook_is_described_with_its_headers_and_bodies(document: dict[str, Any]) -> None:
     operation = operations(document)["run_plugin_post"]
-    assert set(operation["responses"]["200"]["headers"]) == {"X-Execution-Id", "X-Trace-Id", "X-Execution-Durable"}
+    assert set(operation["responses"]["200"]["headers"]) == {
+        "X-Execution-Id", "X-Trace-Id", "X-Execution-Durable", "traceresponse", "Server-Timing",
+    }  # fmt: skip
     assert set(operation["requestBody"]["content"]) == {
         "application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"
     }  # fmt: skip

@@ -38,7 +38,11 @@ NUMBER = re.compile(r"\d[\d,.]*(?<![,.])")
 FILE_SUFFIXES = {".py", ".md", ".yaml", ".toml", ".lock"}
 ADDRESS = "http://127.0.0.1:8001"
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-VARIES = {"date": ".+", "x-execution-id": ID, "x-trace-id": "[0-9a-f]{32}"}
+SPAN_ID = "00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]"
+VARIES = {
+    "date": ".+", "x-execution-id": ID, "x-trace-id": "[0-9a-f]{32}", "traceresponse": SPAN_ID,
+    "server-timing": f'traceparent;desc="{SPAN_ID}"',
+}  # fmt: skip
 """Headers whose values no two answers share."""
 
 both = pytest.mark.parametrize("name", FILES)
