@@ -13,6 +13,7 @@ import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from opentelemetry import trace
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_VERSION
 from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
@@ -130,7 +131,7 @@ class Application:
     def _resource(self) -> dict[str, str]:
         """What all spans have in common, for those who read them elsewhere."""
         found = self.tracking.provider.resource.attributes if self.tracking else {}
-        return {name: str(value) for name, value in found.items()} | {"service.version": VERSION}
+        return {name: str(value) for name, value in found.items()} | {SERVICE_VERSION: VERSION}
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:

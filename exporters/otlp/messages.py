@@ -16,6 +16,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, Instr
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.semconv.attributes.exception_attributes import (
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+)
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID
 
 from exporters.otlp import payloads
 from exporters.otlp.payloads import PayloadPolicy
@@ -133,9 +139,9 @@ def _child(record: SpanRecord) -> Span:
 def _exception(record: ExecutionRecord, stacktrace: str) -> Span.Event:
     """OpenTelemetry's exception event: what Jaeger and Phoenix show of a failure."""
     facts = {
-        "exception.type": record.error_type,
-        "exception.message": record.error,
-        "exception.stacktrace": stacktrace,
+        EXCEPTION_TYPE: record.error_type,
+        EXCEPTION_MESSAGE: record.error,
+        EXCEPTION_STACKTRACE: stacktrace,
     }
     return Span.Event(
         name="exception",
@@ -223,7 +229,7 @@ def _id(text: str, length: int) -> bytes:
 
 
 def _resource(common: Mapping[str, str], instance_id: str) -> dict[str, str]:
-    return {**common, "service.instance.id": instance_id} if instance_id else dict(common)
+    return {**common, SERVICE_INSTANCE_ID: instance_id} if instance_id else dict(common)
 
 
 def _with_hex_ids(value: Any) -> Any:

@@ -52,7 +52,7 @@ def percentiles(totals: Mapping[int, int], percents: Iterable[int]) -> list[int]
     """For each percent, rising: the duration that so many of all are not longer than (nearest rank); 0 of none.
 
     >>> percentiles({slot_of(1_000): 98, slot_of(2_000): 2}, (50, 99))
-    [981, 2139]
+    [981, 1961]
     """
     slots = sorted(slot for slot, total in totals.items() if total > 0)
     whole, passed, place = sum(totals[slot] for slot in slots), 0, 0

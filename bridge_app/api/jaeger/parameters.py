@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import replace
+from opentelemetry.semconv.attributes.otel_attributes import OTEL_STATUS_CODE
 
 from bridge_app.api.filters import MAX_TAGS, execution_filter
 from bridge_app.api.times import duration
@@ -93,7 +94,7 @@ def _filter(tags: Mapping[str, str]) -> ExecutionFilter:
     wanted: dict[str, Any] = {}
     own = []
     for name, value in tags.items():
-        if name in {"error", "otel.status_code"}:
+        if name in {"error", OTEL_STATUS_CODE}:
             wanted["status"] = [_FAILED if value.lower() in {"true", "error"} else _NOT_FAILED]
         elif name in _SEARCHED_AS:
             field = _SEARCHED_AS[name]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.semconv.attributes.otel_attributes import OTEL_SCOPE_NAME, OTEL_STATUS_CODE, OTEL_STATUS_DESCRIPTION
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID
 
 from bridge_app.api.jaeger.shapes import JaegerLog, JaegerProcess, JaegerReference, JaegerSpan, JaegerTag, JaegerTrace
 from exporters.otlp.messages import SCOPE_NAME, span_message
@@ -78,7 +80,7 @@ class _Processes:
 
 
 def _process(service: str, instance_id: str, resource: Mapping[str, str]) -> JaegerProcess:
-    attributes = {**resource, "service.instance.id": instance_id} if instance_id else {**resource}
+    attributes = {**resource, SERVICE_INSTANCE_ID: instance_id} if instance_id else {**resource}
     attributes.pop(SERVICE_NAME, None)
     return JaegerProcess(serviceName=service, tags=[_text(name, value) for name, value in attributes.items()])
 
@@ -130,14 +132,14 @@ def _references(message: Span, row: Row) -> list[JaegerReference]:
 
 def _own_tags(message: Span) -> list[JaegerTag]:
     """What OTLP has fields for and Jaeger has not."""
-    found = [_text("otel.scope.name", SCOPE_NAME), _text("span.kind", _kind(message))]
+    found = [_text(OTEL_SCOPE_NAME, SCOPE_NAME), _text("span.kind", _kind(message))]
     match message.status.code:
         case Status.STATUS_CODE_ERROR:
-            found += [_text("otel.status_code", "ERROR"), _boolean("error")]
+            found += [_text(OTEL_STATUS_CODE, "ERROR"), _boolean("error")]
         case Status.STATUS_CODE_OK:
-            found.append(_text("otel.status_code", "OK"))
+            found.append(_text(OTEL_STATUS_CODE, "OK"))
     if message.status.message:
-        found.append(_text("otel.status_description", message.status.message))
+        found.append(_text(OTEL_STATUS_DESCRIPTION, message.status.message))
     if message.trace_state:
         found.append(_text("w3c.tracestate", message.trace_state))
     return found
