@@ -22,6 +22,7 @@ import msgspec
 from exporters.child_process import end_with, step_back
 from exporters.drain import Drain, catch_up, drain_batch
 from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
+from exporters.follower import is_followed_up
 from exporters.spool_directory import orphans
 from exporters.spool_reader import SpoolReader
 from exporters.sql import ExecutionRecordExporter
@@ -55,6 +56,7 @@ class DrainWorker:
         self._drain = Drain(self._exporter, SpoolReader(self._root / settings.instance_id), on_change=self._tell)
         self._adopted = self._rejected = self._corrupt = self._interrupted = 0
         self._unburied: Counter[str] = Counter()
+        self._left_to_follower: set[str] = set()
         self._tried = threading.Event()
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="drain-keeper", daemon=True)
@@ -101,7 +103,7 @@ class DrainWorker:
         return store
 
     def _adopt(self, store: ExecutionStore) -> int:
-        waiting = orphans(self._root, limit=_ADOPT_AT_ONCE)
+        waiting = orphans(self._root, limit=_ADOPT_AT_ONCE, is_wanted=self._is_wanted)
         found = len(waiting)
         try:
             while waiting and not self._stopping.is_set():
@@ -126,7 +128,16 @@ class DrainWorker:
         self._corrupt += reader.cursor.corrupt
         self._unburied.update(reader.dead.lost)
         self._tell([(orphan.instance_id, interrupted)])
-        orphan.remove()
+        if self._settings.keeps_for_follower and not is_followed_up(orphan.path):
+            self._left_to_follower.add(orphan.instance_id)
+            orphan.release()
+        else:
+            self._left_to_follower.discard(orphan.instance_id)
+            orphan.remove()
+
+    def _is_wanted(self, path: Path) -> bool:
+        """Not one that was taken in and waits for its follower; it is taken once more, to be removed."""
+        return path.name not in self._left_to_follower or is_followed_up(path)
 
     def _count(self, delivered: Delivered) -> None:
         self._rejected += len(delivered.rejected)
