@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +15,13 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 
 from bridge_app.accounting import Ledger
-from bridge_app.api import system
+from bridge_app.api import destinations, system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.openapi import openapi_config
 from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
+from bridge_app.forwarding import Forwarding
 from bridge_app.history import History
 from bridge_app.metrics import Metrics
 from bridge_app.plugins.runner import PluginRunner
@@ -78,7 +80,13 @@ class Application:
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
-        api: list[Any] = [receive, ExecutionsController, system.list_plugins, system.get_plugin]
+        api: list[Any] = [
+            receive,
+            ExecutionsController,
+            system.list_plugins,
+            system.get_plugin,
+            destinations.list_destinations,
+        ]
         return Litestar(
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
@@ -167,6 +175,7 @@ def _history(config: Config, instance_id: str) -> History:
         sync=tracking.durability == "disk",
         instance_id=instance_id,
         bounds=Bounds.from_config(config),
+        forwarding=Forwarding.from_config(config, os.environ, instance_id=instance_id),
     )
 
 

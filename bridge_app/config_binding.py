@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -78,6 +78,13 @@ def fields(struct: type[msgspec.Struct], *, prefix: str = "") -> Iterator[Field]
             yield _leaf(path, item)
 
 
+def struct_of_items(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of which a field holds a tuple; None of any other field."""
+    found = get_args(kind)
+    is_list = get_origin(kind) is tuple and len(found) == 2 and found[1] is Ellipsis
+    return found[0] if is_list and isinstance(found[0], type) and issubclass(found[0], msgspec.Struct) else None
+
+
 def parse_duration(text: str) -> int:
     """Seconds of "24h", "90m", "30s", "7d" or "1h30m". Raises `ValueError` for anything else."""
     match = _DURATION.fullmatch(text)
@@ -139,9 +146,31 @@ class Binder:
             at, child = entries.get(item.encode_name, (line, None))
             if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
                 values[item.name] = self._struct(item.type, node=child, line=at, prefix=f"{path}.")
+            elif (kind := struct_of_items(item.type)) is not None:
+                values[item.name] = self._structs(kind, _leaf(path, item), node=child, line=at)
             else:
                 values[item.name] = self._leaf_value(_leaf(path, item), node=child, line=at)
         return struct(**values)
+
+    def _structs(self, kind: type[_S], leaf: Field, *, node: Node | None, line: int) -> tuple[_S, ...]:
+        """A list of sections. Each key's origin is kept as `path[0].key`."""
+        binder = self
+        if leaf.variable in self.environ:
+            where = f"environment {leaf.variable}"
+            binder = Binder(file=where, short_file=where, environ=self.environ, origins=self.origins)
+            node, line = config_source.read_text(self.environ[leaf.variable]), 1
+            self.origins[leaf.path] = where
+        else:
+            self.origins[leaf.path] = "default" if node is None else f"{self.short_file} line {line}"
+        if node is None or (isinstance(node, Scalar) and node.kind == "null"):
+            return ()
+        if not isinstance(node, Sequence):
+            what = "a section" if isinstance(node, config_source.Mapping) else _shown(node, None)
+            raise ConfigError(f"{leaf.path} is {what} ({binder.file}, line {line}): expected a list of sections")
+        return tuple(
+            binder._struct(kind, node=item, line=item.line, prefix=f"{leaf.path}[{number}].")
+            for number, item in enumerate(node.items)
+        )
 
     def _section(
         self, struct: type[msgspec.Struct], *, node: Node | None, line: int, prefix: str
@@ -183,6 +212,8 @@ class Binder:
                 return self._from_text(leaf, text, where=where, shown=node.text)
         if isinstance(node, Sequence):
             node = self._resolve_items(leaf, node, where=where)
+        if isinstance(node, config_source.Mapping):
+            node = self._resolve_entries(leaf, node, where=where)
         return self._convert(leaf, node, where=where)
 
     def _from_text(self, leaf: Field, text: str, *, where: str, shown: str | None = None) -> object:
@@ -192,6 +223,12 @@ class Binder:
         else:
             node = config_source.read_text(text)
         return self._convert(leaf, node, where=where, shown=shown)
+
+    def _resolve_entries(self, leaf: Field, node: config_source.Mapping, *, where: str) -> config_source.Mapping:
+        values = Sequence(items=tuple(item for _, item in node.entries.values()), line=node.line)
+        resolved = self._resolve_items(leaf, values, where=where).items
+        entries = {name: (at, item) for (name, (at, _)), item in zip(node.entries.items(), resolved, strict=True)}
+        return config_source.Mapping(entries=entries, line=node.line)
 
     def _resolve_items(self, leaf: Field, node: Sequence, *, where: str) -> Sequence:
         def resolved(item: Node) -> Node:
@@ -242,7 +279,7 @@ def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
     return Field(
         path=path,
         type=item.type,
-        default=item.default,
+        default=item.default if item.default_factory is msgspec.NODEFAULT else item.default_factory(),
         info=info,
         expectation=expectation or _expectation(info),
         secret=bool(extra.get("secret")),
@@ -269,6 +306,11 @@ def _choices(leaf: Field) -> list[str]:
 def _builtin(leaf: Field, node: Node) -> object:
     """The node as a plain value for this field; `ValueError` carries a hint where YAML sets a trap."""
     match node:
+        case config_source.Mapping(entries=entries) if isinstance(leaf.info, msgspec.inspect.DictType):
+            return {
+                name: _text_or_value(item) if isinstance(item, Scalar) else _builtin(leaf, item)
+                for name, (_, item) in entries.items()
+            }
         case config_source.Mapping():
             raise ValueError("not a section")
         case Sequence(items=items):

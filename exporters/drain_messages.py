@@ -17,12 +17,6 @@ class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a spool that was taken in stays until its follower has read it, too."""
 
 
-class DrainFinish(msgspec.Struct, frozen=True, kw_only=True):
-    """The last line that it reads: deliver what there is for so long, and end."""
-
-    timeout_seconds: float
-
-
 class DrainReport(msgspec.Struct, frozen=True, kw_only=True):
     """A line that it writes whenever something changed. Counts are of this drain process's life."""
 

@@ -21,11 +21,12 @@ import msgspec
 
 from exporters.child_process import end_with, step_back
 from exporters.drain import Drain, catch_up, drain_batch
-from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
+from exporters.drain_messages import DrainReport, DrainSettings
 from exporters.follower import is_followed_up
 from exporters.spool_directory import orphans
 from exporters.spool_reader import SpoolReader
 from exporters.sql import ExecutionRecordExporter
+from exporters.worker_process import Finish
 from otel_tracker.errors import StorageError
 from otel_tracker.storage import open_store
 
@@ -173,7 +174,7 @@ def main() -> None:
     threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()
     line = sys.stdin.buffer.readline()
     if line:
-        worker.finish(timeout_seconds=msgspec.json.decode(line, type=DrainFinish).timeout_seconds)
+        worker.finish(timeout_seconds=msgspec.json.decode(line, type=Finish).timeout_seconds)
     os._exit(0)  # threads may be stuck in a database that does not answer; nothing here needs their farewell
 
 

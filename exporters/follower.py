@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from exporters.segments import list_segments
 from exporters.spool_cursor import Cursor, CursorFile
+from exporters.spool_reader import bytes_behind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,14 +56,9 @@ class Follower:
         return True
 
     def is_behind(self) -> bool:
-        """Whether there is something in the directory that it has not read."""
+        """Whether there is something in the directory that it has not read, or not decided about."""
         self.refresh()
-        at = self.cursor
-        return any(
-            segment.size > (at.offset if segment.number == at.segment else 0)
-            for segment in list_segments(self._path)
-            if segment.number >= at.segment
-        )
+        return (self._path / FOLLOWER_PENDING).exists() or bytes_behind(self._path, self.cursor) > 0
 
     def close(self) -> None:
         """Let go of the cursor file. Once."""

@@ -3,10 +3,10 @@
     root/<instance_id>/  lock · cursor · forward.cursor · 00000001.seg … · dead/
 
 In: segments as the writer grows them, and the cursor as whoever drains moves it (in this process or another; see
-`spool_reader`). Out: how much waits; segments that were passed are deleted, where there is a follower by it too. Ownership is a POSIX record lock
-(`fcntl.lockf`) on `lock`: unlike `flock`, a forked child does not keep it, and the kernel drops it with the process.
-Such a lock is per process and goes when *any* descriptor of the file is closed, so a registry keeps this process from
-opening a lock file twice. Never reads or writes a segment.
+`spool_reader`). Out: how much waits; segments that were passed are deleted, where there is a follower by it too.
+Ownership is a POSIX record lock (`fcntl.lockf`) on `lock`: unlike `flock`, a forked child does not keep it, and the
+kernel drops it with the process. Such a lock is per process and goes when *any* descriptor of the file is closed, so a
+registry keeps this process from opening a lock file twice. Never reads or writes a segment.
 """
 
 from __future__ import annotations
@@ -284,9 +284,7 @@ def make_directory(path: Path) -> None:
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
-def orphans(
-    root: Path, *, limit: int = 64, is_wanted: Callable[[Path], bool] = lambda _: True
-) -> list[SpoolDirectory]:
+def orphans(root: Path, *, limit: int = 64, is_wanted: Callable[[Path], bool] = lambda _: True) -> list[SpoolDirectory]:
     """Own spools below `root` whose process is dead; of several who try, one gets it. See `SpoolDirectory`.
 
     The first `limit` by name: each takes two descriptors, and a bridge that kept crashing leaves thousands.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from exporters.dead_frames import DeadFrames
 from exporters.segments import Scan, list_segments, scan, segment_path
-from exporters.spool_cursor import Cursor, CursorFile
+from exporters.spool_cursor import Cursor, CursorFile, decode_cursor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,22 +117,12 @@ class SpoolReader:
 
     def has_frames(self) -> bool:
         """Whether there are bytes behind the cursor."""
-        at = self.cursor
-        return any(
-            segment.size > (at.offset if segment.number == at.segment else 0)
-            for segment in list_segments(self.path)
-            if segment.number >= at.segment
-        )
+        return self.bytes_behind > 0
 
     @property
     def bytes_behind(self) -> int:
         """How many bytes there are behind the cursor."""
-        at = self.cursor
-        return sum(
-            max(0, segment.size - (at.offset if segment.number == at.segment else 0))
-            for segment in list_segments(self.path)
-            if segment.number >= at.segment
-        )
+        return bytes_behind(self.path, self.cursor)
 
     def bury(self, frame: bytes, *, reason: str) -> None:
         """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
@@ -141,6 +131,24 @@ class SpoolReader:
     def close(self) -> None:
         """Let go of the cursor file. Once."""
         self._file.close()
+
+
+def bytes_waiting(path: Path) -> int:
+    """How many bytes a spool holds that were not drained; nothing is opened for writing."""
+    try:
+        cursor = decode_cursor((path / "cursor").read_bytes())
+    except OSError:
+        cursor = None
+    return bytes_behind(path, cursor or Cursor())
+
+
+def bytes_behind(path: Path, at: Cursor) -> int:
+    """How many bytes of a spool are behind that cursor."""
+    return sum(
+        max(0, segment.size - (at.offset if segment.number == at.segment else 0))
+        for segment in list_segments(path)
+        if segment.number >= at.segment
+    )
 
 
 def _checksum(directory: Path, at: Cursor) -> int | None:

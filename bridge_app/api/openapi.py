@@ -43,6 +43,7 @@ _TAGS: Final = {
     "webhooks": "Run plugins.",
     "executions": "The history: records, statistics, the store.",
     "plugins": "What there is to run.",
+    "destinations": "Where executions are forwarded to.",
     "health": "What the bridge itself is doing.",
 }
 
