@@ -21,8 +21,8 @@ from bridge_app.cli.text import size_text
 from bridge_app.config_forwarding import resource
 from bridge_app.errors import BridgeError
 from exporters.otlp.answers import Verdict
-from exporters.otlp.messages import span_message
 from exporters.otlp.senders import SenderError, open_sender
+from exporters.otlp.span_bytes import span_bytes
 from exporters.otlp.wire import EncodedSpan, RequestEncoder
 from exporters.spool_reader import bytes_waiting
 from otel_tracker.record import ExecutionRecord, Status
@@ -101,7 +101,7 @@ def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
         sender = open_sender(settings, encoder)
     except SenderError as error:
         raise BridgeError(f"the destination {name} cannot be used: {error}") from error
-    data = span_message(record, policy=settings.payload, aliases=settings.aliases).SerializeToString()
+    data = span_bytes(record, policy=settings.payload, aliases=settings.aliases)
     begun = time.perf_counter()
     answer = sender.send([EncodedSpan(record.instance_id, data)])
     took = time.perf_counter() - begun

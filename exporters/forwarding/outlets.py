@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporters.otlp.messages import span_message
+from exporters.otlp.span_bytes import span_bytes
 from exporters.otlp.wire import EncodedSpan, to_frame
 from exporters.spool import Spool, SpoolOwnedError
 from otel_tracker.record import ExecutionRecord
@@ -105,6 +105,6 @@ class Outlets:
 
 def _encoded(row: Row, variant: tuple[PayloadPolicy, bool], *, instance_id: str) -> bytes:
     policy, aliases = variant
-    span = span_message(row, policy=policy, aliases=aliases).SerializeToString()
+    span = span_bytes(row, policy=policy, aliases=aliases)
     instance = row.instance_id if isinstance(row, ExecutionRecord) else instance_id
     return to_frame(EncodedSpan(instance or instance_id, span))

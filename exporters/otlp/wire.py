@@ -14,13 +14,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from exporters.otlp.messages import as_json, request
+from exporters.otlp.span_bytes import present_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_SPANS_OF_SCOPE: Final = 2 << 3 | 2
-_SCOPES_OF_RESOURCE: Final = 2 << 3 | 2
-_RESOURCES_OF_REQUEST: Final = 1 << 3 | 2
+_SPANS_OF_SCOPE: Final = b"\x12"
+_SCOPES_OF_RESOURCE: Final = b"\x12"
+_RESOURCES_OF_REQUEST: Final = b"\x0a"
 
 
 class EncodedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -56,12 +57,12 @@ class RequestEncoder:
         """The request as protobuf."""
         by_instance: dict[str, list[bytes]] = {}
         for span in spans:
-            by_instance.setdefault(span.instance_id, []).append(_field(_SPANS_OF_SCOPE, span.data))
+            by_instance.setdefault(span.instance_id, []).append(present_field(_SPANS_OF_SCOPE, span.data))
         parts = []
         for instance_id, encoded in by_instance.items():
             resource, scope = self._head(instance_id)
-            scope_spans = _field(_SCOPES_OF_RESOURCE, scope + b"".join(encoded))
-            parts.append(_field(_RESOURCES_OF_REQUEST, resource + scope_spans))
+            scope_spans = present_field(_SCOPES_OF_RESOURCE, scope + b"".join(encoded))
+            parts.append(present_field(_RESOURCES_OF_REQUEST, resource + scope_spans))
         return b"".join(parts)
 
     def json(self, spans: Sequence[EncodedSpan]) -> bytes:
@@ -82,21 +83,3 @@ class RequestEncoder:
             del made.scope_spans[:]
             found = self._heads[instance_id] = (made.SerializeToString(), scope_bytes)
         return found
-
-
-def _field(tag: int, data: bytes) -> bytes:
-    return b"%c%b%b" % (tag, _varint(len(data)), data)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the highest bit says that more follow.
-
-    >>> _varint(300).hex()
-    'ac02'
-    """
-    made = bytearray()
-    while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
