@@ -1,6 +1,6 @@
 """`make bench`: every measurement that the README quotes, one after the other. Name some to run only these.
 
-python -m benchmarks [dispatch tracking ingest drain outage pages stats memory per_call]
+python -m benchmarks [dispatch tracking ingest drain outage forwarding pages stats memory per_call]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from importlib import import_module
 
-ALL = ("dispatch", "tracking", "ingest", "drain", "outage", "pages", "stats", "memory", "per_call")
+ALL = ("dispatch", "tracking", "ingest", "drain", "outage", "forwarding", "pages", "stats", "memory", "per_call")
 
 
 def main(names: list[str]) -> int:

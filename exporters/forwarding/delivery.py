@@ -39,6 +39,8 @@ logger = logging.getLogger("exporters.forward")
 _BATCH_SPANS: Final = 512
 _BATCH_BYTES: Final = 2 << 20  # collectors take 4 MiB over gRPC by default
 _LOOK_EVERY_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.1
+"""How long spans gather after the first one that came: a request of one costs nearly as much as one of 512."""
 _MAX_ERROR: Final = 500
 
 
@@ -114,8 +116,8 @@ class Delivery:
                 pause = self._once()
                 if pause is None:
                     attempt = 0
-                    if not self._has_spans():
-                        self._woken.wait(_LOOK_EVERY_SECONDS)
+                    if not self._has_spans() and self._woken.wait(_LOOK_EVERY_SECONDS):
+                        self._stopping.wait(_GATHER_SECONDS)
                     continue
             except BaseException as error:  # noqa: BLE001 - it must outlive a defect: the spans are kept
                 pause = 0.0

@@ -16,6 +16,7 @@ import requests
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from requests.utils import get_environ_proxies
 from urllib3.exceptions import InsecureRequestWarning
 
 from exporters.otlp.answers import Answer, Verdict, of_status
@@ -40,7 +41,9 @@ class HttpSender:
         self._settings = settings
         self._encode = encoder.json if settings.protocol == "otlp-http-json" else encoder.protobuf
         self._session = requests.Session()
-        self._session.auth = _no_auth  # else a .netrc of the user's would add credentials
+        # Proxies once, not for each request; and neither a .netrc nor a bundle of the user's may have a say.
+        self._session.proxies.update(get_environ_proxies(settings.endpoint))
+        self._session.trust_env = False
         self._verify: bool | str = False if tls.insecure else (tls.ca_file or True)
         self._cert = (
             (tls.client_cert_file, tls.client_key_file) if tls.client_key_file else tls.client_cert_file or None
@@ -61,9 +64,10 @@ class HttpSender:
         try:
             return self._post(body)
         except requests.exceptions.Timeout as error:
-            return Answer(Verdict.RETRY, f"no answer within {self._settings.timeout_seconds:g} s: {error}", "timeout")
+            seconds = f"{self._settings.timeout_seconds:g} s"
+            return Answer(Verdict.RETRY, f"no answer within {seconds} ({type(error).__name__})", "timeout")
         except (requests.exceptions.RequestException, OSError) as error:
-            return Answer(Verdict.RETRY, f"{type(error).__name__}: {error}", "connection")
+            return Answer(Verdict.RETRY, _why(error), "connection")
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -88,8 +92,16 @@ class HttpSender:
         return _answer(response, content)
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def _why(error: Exception) -> str:
+    """The operating system's or TLS's own words, without the classes that are wrapped around them."""
+    inner: Any = error
+    while isinstance(inner, Exception):
+        following = getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None)
+        if not isinstance(following, Exception):
+            break
+        inner = following
+    text = str(inner)
+    return f"no connection: {text.rpartition(': ')[2] if 'Failed to establish' in text else text}"
 
 
 def _read(response: requests.Response, *, until: float) -> bytes:

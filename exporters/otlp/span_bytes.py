@@ -187,6 +187,10 @@ def _object(text: str) -> dict[str, Any]:
 
 def any_value_bytes(value: object) -> bytes:
     """A JSON value as an `AnyValue`; null is the empty one, an integer beyond 64 bits a text."""
+    if type(value) is str:
+        data = value.encode("utf-8", "replace")
+        length = len(data)
+        return b"\x0a" + (_ONE_BYTE[length] if length < 128 else _varint(length)) + data
     encode = _BY_TYPE.get(type(value))
     return encode(value) if encode is not None else _string(str(value))
 
@@ -236,14 +240,18 @@ def _attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
     """A `KeyValue` each, in the repeated field of that tag."""
     parts: list[bytes] = []
     for name, value in values.items():
-        pair = _key(name) + present_field(b"\x12", any_value_bytes(value))
-        parts += (tag, _varint(len(pair)), pair)
+        encoded = any_value_bytes(value)
+        key, length = _key(name), len(encoded)
+        head = _ONE_BYTE[length] if length < 128 else _varint(length)
+        size = len(key) + len(head) + length
+        parts += (tag, _ONE_BYTE[size] if size < 128 else _varint(size), key, head, encoded)
     return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)
 def _key(name: str) -> bytes:
-    return present_field(b"\x0a", _text(name))
+    """The key, and the tag of the value that follows."""
+    return present_field(b"\x0a", _text(name)) + b"\x12"
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
