@@ -2,11 +2,11 @@
 
     python -m benchmarks.bench_forwarding
 
-Two bridges, one with a destination and one without, in bursts of 16 connections in turn; then the destination frozen, in
-turn with healthy. Then the forwarder by itself, with a full spool before it, next to OpenTelemetry's own
-BatchSpanProcessor and OTLPSpanExporter with as many ended spans in a queue that is large enough; and both with 1,000
-spans a second while the receiver does not answer for five seconds, the stock queue as it comes. The receiver is a process
-that only reads and answers; rates are as it sees them.
+The forwarder by itself, with a full spool before it, next to OpenTelemetry's own BatchSpanProcessor and OTLPSpanExporter
+with as many ended spans in a queue that is large enough; and both with 1,000 spans a second while the receiver does not
+answer for five seconds, the stock queue as it comes. Then two bridges, one with a destination and one without, in bursts
+of 16 connections in turn; and the destination frozen, in turn with healthy. The receiver is a process that only reads and
+answers; rates are as it sees them.
 """
 
 from __future__ import annotations

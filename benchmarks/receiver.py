@@ -2,8 +2,8 @@
 
     python -m benchmarks.receiver        prints its port
 
-`POST /v1/traces` takes spans; `POST /freeze` and `POST /thaw` say whether it answers; `GET /report` decodes what came and
-tells how many spans that were, how many different ones, and in what time.
+`POST /v1/traces` takes spans; `POST /freeze` and `POST /thaw` say whether it answers; `GET /report` decodes what came
+and tells how many spans that were, how many different ones, and how many a second.
 """
 
 from __future__ import annotations

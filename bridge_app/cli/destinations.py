@@ -41,9 +41,10 @@ _SAID: Final = {Verdict.TAKEN: "taken", Verdict.RETRY: "to be tried again"}
 @config_option
 @json_option
 def list_destinations(config_path: Path | None, *, as_json: bool) -> None:
-    """List the configured destinations, those of the environment too.
+    """The destinations, and what waits for each.
 
-    With what waits on disk for each, in bytes, and how many refused requests lie in its folder dead/.
+    Those of the configuration and of the environment, with what waits on disk, and how many refused requests lie in
+    the folder dead/.
     """
     config = load_config(config_path).config
     rows = [_row(config, one) for one in config.forwarding.destinations]
@@ -84,9 +85,9 @@ def _row(config: Config, one: DestinationConfig) -> dict[str, str | int]:
 @config_option
 @json_option
 def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
-    """Send one span to the destination NAME, now and past its spool, and print exactly what it answers.
+    """Send one span to a destination and print its answer.
 
-    The span is an execution of the plugin destination_test, with nothing of anybody's in it. Exit status 0 where it
+    To the destination NAME, now and past its spool; what it answers is printed exactly. The span is an execution of the plugin destination_test, with nothing of anybody's in it. Exit status 0 where it
     was taken, else 1.
     """
     config = load_config(config_path).config
