@@ -2,11 +2,11 @@
 
     python -m benchmarks.bench_forwarding
 
-The forwarder by itself, with a full spool before it, next to OpenTelemetry's own BatchSpanProcessor and OTLPSpanExporter
-with as many ended spans in a queue that is large enough; and both with 1,000 spans a second while the receiver does not
-answer for five seconds, the stock queue as it comes. Then two bridges, one with a destination and one without, in bursts
-of 16 connections in turn; and the destination frozen, in turn with healthy. The receiver is a process that only reads and
-answers; rates are as it sees them.
+The forwarder by itself, with a full spool before it, next to OpenTelemetry's own BatchSpanProcessor with its
+OTLPSpanExporter and as many ended spans in a queue that is large enough; and both with 1,000 spans a second while the
+receiver does not answer for five seconds, the stock queue as it comes. Then two bridges, one with a destination and one
+without, in bursts of 16 connections in turn; and the destination frozen, in turn with healthy. The receiver is a
+process that only reads and answers; rates are as it sees them.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def stock(place: Handle, spans: Sequence[ReadableSpan]) -> float:
         processor.on_end(span)
     processor.force_flush(60_000)
     rate: float = place.wait_for(len(spans), seconds=60)["rate"]
-    processor.shutdown()
+    processor.shutdown()  # type: ignore[no-untyped-call]
     return rate
 
 
@@ -185,7 +185,7 @@ def measure_outage(folder: Path, place: Handle) -> None:
     through_outage(place, spans, processor.on_end)
     processor.force_flush(60_000)
     kept_by_stock = place.wait_for(len(spans), seconds=15)["different"]
-    processor.shutdown()
+    processor.shutdown()  # type: ignore[no-untyped-call]
     place.tell("forget")
     spool = Spool.open(folder / "spool", instance_id="bench", is_followed=True)
     exporter = SpooledSpanExporter(ExecutionRecordExporter(), spool)

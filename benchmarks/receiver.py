@@ -66,7 +66,7 @@ class Receiver:
 
     def report(self) -> dict[str, Any]:
         """Spans, different ones, and spans a second after the first request."""
-        ids = []
+        ids: list[bytes] = []
         counts = []
         for _, body in self.bodies:
             before = len(ids)

@@ -78,7 +78,7 @@ class HttpReceiver(Received):
                 pass
 
         class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:  # type: ignore[override]
+            def handle_error(self, *_: Any) -> None:
                 pass  # peers that go away are the point
 
         self._server = Server(("127.0.0.1", port), Handler)
@@ -169,7 +169,7 @@ def partial(rejected: int, message: str) -> bytes:
     return made.SerializeToString()
 
 
-class GrpcReceiver(Received, TraceServiceServicer):  # type: ignore[misc]
+class GrpcReceiver(Received, TraceServiceServicer):
     """The same over gRPC; `failures` are given first, each once."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class GrpcReceiver(Received, TraceServiceServicer):  # type: ignore[misc]
         """A status, and the seconds of a RetryInfo with it."""
         self.sleep_seconds = 0.0
         self._server = grpc.server(ThreadPoolExecutor(4))
-        add_TraceServiceServicer_to_server(self, self._server)
+        add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.url = f"http://127.0.0.1:{self.port}"
         self._server.start()

@@ -87,8 +87,8 @@ def _row(config: Config, one: DestinationConfig) -> dict[str, str | int]:
 def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
     """Send one span to a destination and print its answer.
 
-    To the destination NAME, now and past its spool; what it answers is printed exactly. The span is an execution of the plugin destination_test, with nothing of anybody's in it. Exit status 0 where it
-    was taken, else 1.
+    To the destination NAME, now and past its spool; what it answers is printed exactly. The span is an execution of
+    the plugin destination_test, with nothing of anybody's in it. Exit status 0 where it was taken, else 1.
     """
     config = load_config(config_path).config
     known = {one.name: one for one in config.forwarding.destinations}

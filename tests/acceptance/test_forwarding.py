@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from bridge_process import BridgeProcess, until
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp_receiver import GrpcReceiver, HttpReceiver
+from otlp_receiver import GrpcReceiver, HttpReceiver, Received
 from own_servers import free_port
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
     made.plugin("slow", SLOW)
     yield made
     made.close()
+
+
+def has_come(place: Received, count: int) -> bool:
+    return len(place.spans) == count
+
+
+def sleep(_: object) -> bool:
+    """No answer, for longer than the test looks."""
+    time.sleep(3)
+    return True
 
 
 def configure(bridge: BridgeProcess, *destinations: dict[str, Any]) -> None:
@@ -75,7 +86,7 @@ def test_one_webhook_is_one_server_span_everywhere(bridge: BridgeProcess, receiv
     trace_id = answer.headers["X-Trace-Id"]
     failed = bridge.post("fail", {}).headers["X-Trace-Id"]
     for place in (receiver, over_json, over_grpc):
-        assert until(lambda place=place: len(place.spans) == 2)
+        assert until(partial(has_come, place, 2))
         assert [one.trace_id.hex() for one in place.spans] == [trace_id, failed]
         assert [one.kind for one in place.spans] == [Span.SPAN_KIND_SERVER] * 2
     span = receiver.spans[0]
@@ -136,7 +147,7 @@ def test_a_destination_that_is_away_gets_all_after_kills_and_the_others_do_not_w
 
 def test_a_frozen_destination_delays_nothing_else(bridge: BridgeProcess, receiver: HttpReceiver) -> None:
     frozen = HttpReceiver()
-    frozen.fault = lambda _: time.sleep(3) or True  # type: ignore[func-returns-value]
+    frozen.fault = sleep
     configure(
         bridge,
         {"name": "frozen", "endpoint": frozen.url, "timeout_seconds": 60},
@@ -182,7 +193,7 @@ def test_an_execution_that_a_dead_bridge_left_running_arrives_as_interrupted(
     assert until(lambda: len(receiver.spans) == 1)
     facts = attributes(receiver.spans[0])
     assert (facts["otel_tracker.status"], facts["error.type"]) == ("failed", "interrupted")
-    assert until(lambda: [p.name for p in (bridge.folder / "data/spool").iterdir()].__len__() == 1)
+    assert until(lambda: len(list((bridge.folder / "data/spool").iterdir())) == 1)  # the dead one's is gone
 
 
 def test_failures_are_always_sent_and_successes_by_ratio(bridge: BridgeProcess, receiver: HttpReceiver) -> None:

@@ -63,7 +63,7 @@ def test_one_variable_holds_the_whole_list(tmp_path: Path) -> None:
         ("{name: a, protocol: file}", "destinations[0].path is ''"),
         (f"{{name: a, {ENDPOINT}, sampling_ratio: 2}}", "expected a number from 0 to 1"),
         (f"{{name: a, {ENDPOINT}, statuses: [ok]}}", "expected a list of completed, failed, timeout, canceled"),
-        (f"{{name: a, {ENDPOINT}, headers: {{a: 'b\\n'}}}}", "destinations[0].headers is ***"),
+        (f'{{name: a, {ENDPOINT}, headers: {{a: "b\\n"}}}}', "destinations[0].headers is ***"),
         (f"{{name: a, {ENDPOINT}, headers: {{a: '${{NONE}}'}}}}", "NONE is not in the environment"),
         (f"{{name: a, {ENDPOINT}}}, {{name: a, {ENDPOINT}}}", "destinations[1].name is 'a'"),
     ],
