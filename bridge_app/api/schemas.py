@@ -52,6 +52,8 @@ _SHAPES: Final = (
     PruneResult,
     shapes.PluginList,
     shapes.Plugin,
+    shapes.DestinationList,
+    shapes.Destination,
     shapes.Health,
     shapes.Liveness,
     Problem,
