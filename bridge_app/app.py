@@ -51,6 +51,8 @@ class Application:
         tracking = config.execution_tracking
         instance_id = str(uuid_utils.uuid7())
         self.history = _history(config, instance_id) if tracking.enabled else None
+        if not self.history and config.forwarding.destinations:
+            logger.warning("Nothing is forwarded: execution_tracking.enabled is false")
         self.tracking: Configured | None = None
         if self.history:
             self.tracking = configure(

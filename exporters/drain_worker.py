@@ -128,7 +128,8 @@ class DrainWorker:
         self._interrupted += interrupted
         self._corrupt += reader.cursor.corrupt
         self._unburied.update(reader.dead.lost)
-        self._tell([(orphan.instance_id, interrupted)])
+        is_new = orphan.instance_id not in self._left_to_follower
+        self._tell([(orphan.instance_id, interrupted)] if is_new else None)
         if self._settings.keeps_for_follower and not is_followed_up(orphan.path):
             self._left_to_follower.add(orphan.instance_id)
             orphan.release()

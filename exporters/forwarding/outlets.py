@@ -76,7 +76,14 @@ class Outlets:
         self.not_encoded: Counter[str] = Counter()
         """Spans that could not be made into a message, by destination; a defect of ours."""
         root = Path(settings.forward_root)
-        self.all = [Outlet.open(one, root=root, sync=settings.sync) for one in settings.destinations]
+        self.all: list[Outlet] = []
+        try:
+            for one in settings.destinations:
+                self.all.append(Outlet.open(one, root=root, sync=settings.sync))
+        except OSError:
+            for outlet in self.all:
+                outlet.spool.close(timeout_seconds=1)
+            raise
 
     def put(self, row: Row, wanted_by: int, *, instance_id: str) -> None:
         """Encode the row, once for each variant, and append it where it is wanted."""

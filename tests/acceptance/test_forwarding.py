@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -12,13 +16,14 @@ import pytest
 import yaml
 from bridge_process import BridgeProcess, until
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp_receiver import GrpcReceiver, HttpReceiver, Received
+from otlp_receiver import GrpcReceiver, HttpReceiver, Received, respond
 from own_servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+
+ROOT = Path(__file__).parents[2]
 ECHO = "def handle(event):\n    return event.data\n"
 FAIL = "def handle(event):\n    raise ValueError('no')\n"
 SLOW = "import time\ndef handle(event):\n    time.sleep(60)\n"
@@ -233,3 +238,42 @@ def test_the_standard_variables_are_enough(tmp_path: Path, receiver: HttpReceive
     assert receiver.headers[0]["x-key"] == "a b"
     assert json.loads(json.dumps(destination(bridge, "env")))["endpoint"] == receiver.url
     bridge.close()
+
+
+def test_the_command_line_shows_what_a_destination_answers(tmp_path: Path, receiver: HttpReceiver) -> None:
+    text = yaml.safe_dump(
+        {
+            "forwarding": {
+                "destinations": [
+                    {"name": "here", "endpoint": receiver.url},
+                    {"name": "gone", "endpoint": f"http://127.0.0.1:{free_port()}/v1/traces"},
+                ]
+            }
+        }
+    )
+    (tmp_path / "config.yaml").write_text(text)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bridge_app", "destinations", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    answer = run("test", "here", "--json")
+    told = json.loads(answer.stdout)
+    assert (answer.returncode, told["verdict"], told["answer"]) == (0, "taken", "HTTP 200 OK")
+    assert [one.trace_id.hex() for one in receiver.spans] == [told["trace_id"]]
+    receiver.fault = lambda one: respond(one, 403, b"no such tenant", kind="text/plain")
+    answer = run("test", "here")
+    assert (answer.returncode, answer.stdout.splitlines()[1]) == (1, "HTTP 403 Forbidden: no such tenant")
+    answer = run("test", "gone")
+    assert (answer.returncode, answer.stdout.splitlines()[1]) == (1, "no connection: [Errno 111] Connection refused")
+    answer = run("test", "nobody")
+    assert answer.returncode == 2
+    assert "configured are here, gone" in answer.stderr
+    listed = json.loads(run("list", "--json").stdout)
+    assert [(one["name"], one["waiting_bytes"], one["refused_requests"]) for one in listed] == [
+        ("here", 0, 0),
+        ("gone", 0, 0),
+    ]
