@@ -6,13 +6,17 @@ import base64
 import contextlib
 import gzip
 import json
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf.json_format import Parse
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+_CURVE: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 class Received:
@@ -56,7 +63,7 @@ class Received:
 class HttpReceiver(Received):
     """`POST /v1/traces`. `fault` is what happens to a request instead of a 200; None: nothing."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.fault: Callable[[BaseHTTPRequestHandler], bool] | None = None
         """Called with each request when its body was read; True: it was answered, or not, and that is that."""
@@ -84,7 +91,9 @@ class HttpReceiver(Received):
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
-        self.url = f"http://127.0.0.1:{self.port}/v1/traces"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1/traces"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -169,18 +178,57 @@ def partial(rejected: int, message: str) -> bytes:
     return made.SerializeToString()
 
 
+class Certificates:
+    """A certificate authority's, a server's for 127.0.0.1, and a client's; files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._run("req", "-x509", "-nodes", *_CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        for name in ("server", "client"):
+            self._run("req", "-nodes", *_CURVE, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
+            self._run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def server(self) -> ssl.SSLContext:
+        """Only for clients with a certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path("server.pem"), self.path("server.key"))
+        context.load_verify_locations(self.path("ca.pem"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run(
+            [shutil.which("openssl") or "openssl", *arguments],
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+
 class GrpcReceiver(Received, TraceServiceServicer):
     """The same over gRPC; `failures` are given first, each once."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificates | None = None) -> None:
         super().__init__()
         self.failures: list[tuple[grpc.StatusCode, float | None]] = []
         """A status, and the seconds of a RetryInfo with it."""
         self.sleep_seconds = 0.0
         self._server = grpc.server(ThreadPoolExecutor(4))
         add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self.url = f"http://127.0.0.1:{self.port}"
+        if tls is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            pair = [Path(tls.path(f"server.{kind}")).read_bytes() for kind in ("key", "pem")]
+            authority = Path(tls.path("ca.pem")).read_bytes()
+            credentials = grpc.ssl_server_credentials([tuple(pair)], authority, require_client_auth=True)
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._server.start()
 
     def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:  # noqa: N802

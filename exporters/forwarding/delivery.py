@@ -67,7 +67,7 @@ class Delivery:
         self._sources = [_Source(SpoolReader(path))]
         self._adopting = threading.Lock()
         self._sender: Sender | None = None
-        self._sent = self._rejected = self._dead = 0
+        self._sent = self._rejected = self._dead = self._moved = 0
         self._dropped: Counter[str] = Counter()
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -116,7 +116,9 @@ class Delivery:
                 pause = self._once()
                 if pause is None:
                     attempt = 0
-                    if not self._has_spans() and self._woken.wait(_LOOK_EVERY_SECONDS):
+                    moved, self._moved = self._moved, 0
+                    # Without a look at what is there: a torn frame at the end of a spool is, and cannot be read.
+                    if not moved and self._woken.wait(_LOOK_EVERY_SECONDS):
                         self._stopping.wait(_GATHER_SECONDS)
                     continue
             except BaseException as error:  # noqa: BLE001 - it must outlive a defect: the spans are kept
@@ -159,6 +161,7 @@ class Delivery:
                 self._dropped["unreadable"] += len(batch.frames) - len(spans)
             source.reader.commit(batch)
             source.settled = 0
+            self._moved += len(batch.frames)
             self._recover()
         return None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,11 @@ import pytest
 from bridge_process import until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp_receiver import GrpcReceiver, HttpReceiver, cut_answer, partial, reset, respond
+from otlp_receiver import Certificates, GrpcReceiver, HttpReceiver, cut_answer, partial, reset, respond
 from own_servers import free_port
 
 from exporters.forwarding.delivery import Delivery
-from exporters.forwarding.messages import DestinationSettings
+from exporters.forwarding.messages import DestinationSettings, TlsSettings
 from exporters.otlp.wire import EncodedSpan, RequestEncoder, to_frame
 from exporters.spool import Spool
 
@@ -297,4 +299,70 @@ def test_a_file_holds_a_line_of_otlp_json_for_each_request(tmp_path: Path) -> No
     lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     found = [one for line in lines for one in line["resourceSpans"][0]["scopeSpans"][0]["spans"]]
     assert [one["spanId"] for one in found] == [f"{number:016x}" for number in (1, 2, 3)]
+    rig.close()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    if shutil.which("openssl") is None:
+        pytest.skip("NO OPENSSL on this machine")
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.mark.parametrize("protocol", ["otlp-http", "otlp-grpc"])
+def test_both_sides_of_tls_show_their_certificates(tmp_path: Path, certificates: Certificates, protocol: Any) -> None:
+    """The server's is checked against the destination's own authority; without a client's it takes nothing."""
+    receiver = GrpcReceiver(certificates) if protocol == "otlp-grpc" else HttpReceiver(tls=certificates.server())
+    ours = TlsSettings(
+        ca_file=certificates.path("ca.pem"),
+        client_cert_file=certificates.path("client.pem"),
+        client_key_file=certificates.path("client.key"),
+    )
+    for name, tls in (("ours", ours), ("stranger", TlsSettings(ca_file=ours.ca_file)), ("blind", TlsSettings())):
+        settings = DestinationSettings(name=name, protocol=protocol, endpoint=receiver.url, tls=tls, timeout_seconds=5)
+        rig = Rig(tmp_path / name, settings)
+        rig.put(1)
+        rig.delivery.start()
+        if name == "ours":
+            assert until(lambda rig=rig: rig.report().sent == 1)  # type: ignore[misc]
+        else:
+            assert until(lambda rig=rig: rig.report().state == "retrying")  # type: ignore[misc]
+        rig.close()
+    assert len(receiver.spans) == 1
+    receiver.close()
+
+
+def test_insecure_means_that_no_certificate_is_checked(tmp_path: Path, certificates: Certificates) -> None:
+    context = certificates.server()
+    context.verify_mode = ssl.CERT_NONE
+    receiver = HttpReceiver(tls=context)
+    rig = Rig(tmp_path, DestinationSettings(name="d", endpoint=receiver.url, tls=TlsSettings(insecure=True)))
+    rig.put(1)
+    rig.delivery.start()
+    assert until(lambda: rig.report().sent == 1)
+    rig.close()
+    receiver.close()
+
+
+def test_a_torn_frame_at_the_end_of_a_spool_costs_no_processor(tmp_path: Path, receiver: HttpReceiver) -> None:
+    """As a full disk leaves one: it is there, and cannot be read."""
+    rig = Rig(tmp_path, DestinationSettings(name="d", endpoint=receiver.url))
+    rig.put(1)
+    assert rig.spool.flush(timeout_seconds=5)
+    (segment,) = (tmp_path / "1").glob("*.seg")
+    with segment.open("ab") as file:
+        file.write(b"\xf5SP\x01")
+    looks: list[int] = []
+    reader = rig.delivery._sources[0].reader
+    original = reader.read
+
+    def read(**limits: int) -> Any:
+        looks.append(1)
+        return original(**limits)
+
+    reader.read = read  # type: ignore[method-assign]
+    rig.delivery.start()
+    assert until(lambda: rig.report().sent == 1)
+    time.sleep(0.5)
+    assert len(looks) < 10
     rig.close()
