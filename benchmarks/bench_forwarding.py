@@ -1,6 +1,7 @@
 """What forwarding costs the webhooks, what a frozen destination costs, and how fast and how surely spans get there.
 
     python -m benchmarks.bench_forwarding
+    python -m benchmarks.bench_forwarding 600       only an outage of so many seconds, with 100 spans a second
 
 The forwarder by itself, with a full spool before it, next to OpenTelemetry's own BatchSpanProcessor with its
 OTLPSpanExporter and as many ended spans in a queue that is large enough; and both with 1,000 spans a second while the
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
 ROUNDS, SECONDS = 5, 3.0
 SPANS = 20_000
-OUTAGE_SECONDS, PER_SECOND = 5.0, 1000
 REQUEST = post("/api/v1/webhook/bench", BODY)
 
 
@@ -161,28 +162,37 @@ def _process(folder: Path, place: Handle) -> ForwardProcess:
     )
 
 
-def through_outage(place: Handle, spans: Sequence[ReadableSpan], emit: Callable[[ReadableSpan], object]) -> None:
+class Outage(NamedTuple):
+    """How long the receiver does not answer, and how many spans come a second."""
+
+    seconds: float = 5.0
+    per_second: int = 1000
+
+
+def through_outage(
+    place: Handle, spans: Sequence[ReadableSpan], emit: Callable[[ReadableSpan], object], outage: Outage
+) -> None:
     """Paced; the receiver does not answer in the middle."""
     begun = time.perf_counter()
     is_frozen = False
     for number, span in enumerate(spans):
         emit(span)
-        at = number / PER_SECOND
-        if not is_frozen and at >= 1 and at < 1 + OUTAGE_SECONDS:
+        at = number / outage.per_second
+        if not is_frozen and at >= 1 and at < 1 + outage.seconds:
             place.tell("freeze")
             is_frozen = True
-        if is_frozen and at >= 1 + OUTAGE_SECONDS:
+        if is_frozen and at >= 1 + outage.seconds:
             place.tell("thaw")
             is_frozen = False
         time.sleep(max(0.0, begun + at - time.perf_counter()))
 
 
-def measure_outage(folder: Path, place: Handle) -> None:
+def measure_outage(folder: Path, place: Handle, outage: Outage) -> None:
     """Print both losses."""
-    spans = ended_spans(int((OUTAGE_SECONDS + 3) * PER_SECOND))
+    spans = ended_spans(int((outage.seconds + 3) * outage.per_second))
     place.tell("forget")
     processor = BatchSpanProcessor(OTLPSpanExporter(place.url))
-    through_outage(place, spans, processor.on_end)
+    through_outage(place, spans, processor.on_end, outage)
     processor.force_flush(60_000)
     kept_by_stock = place.wait_for(len(spans), seconds=15)["different"]
     processor.shutdown()  # type: ignore[no-untyped-call]
@@ -191,12 +201,12 @@ def measure_outage(folder: Path, place: Handle) -> None:
     exporter = SpooledSpanExporter(ExecutionRecordExporter(), spool)
     process = _process(folder, place)
     process.start()
-    through_outage(place, spans, lambda span: exporter.export([span]))
+    through_outage(place, spans, lambda span: exporter.export([span]), outage)
     found = place.wait_for(len(spans), seconds=60)
     process.stop(timeout_seconds=5)
     spool.close(timeout_seconds=5)
     print(
-        f"forward   {OUTAGE_SECONDS:.0f} s without an answer at {PER_SECOND} spans/s: of {len(spans)} spans lost "
+        f"forward   {outage.seconds:.0f} s away, {outage.per_second} spans/s: lost of {len(spans)} spans "
         f"{len(spans) - found['different']} (stock {len(spans) - kept_by_stock}), "
         f"sent twice {found['spans'] - found['different']}",
         flush=True,
@@ -223,9 +233,15 @@ def main() -> None:
     """Print all."""
     with tempfile.TemporaryDirectory() as root, receiver() as place:
         measure_rate(Path(root) / "rate", place)
-        measure_outage(Path(root) / "outage", place)
+        measure_outage(Path(root) / "outage", place, Outage())
         measure_bridge(Path(root) / "bridges", place)
 
 
+def only_outage(seconds: float) -> None:
+    """Print the losses of a long one."""
+    with tempfile.TemporaryDirectory() as root, receiver() as place:
+        measure_outage(Path(root), place, Outage(seconds, 100))
+
+
 if __name__ == "__main__":
-    main()
+    main() if len(sys.argv) < 2 else only_outage(float(sys.argv[1]))

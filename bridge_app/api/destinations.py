@@ -31,9 +31,7 @@ async def list_destinations(state: State) -> Response[bytes]:
     return json_response(
         shapes.DestinationList(
             destinations=[
-                shapes.Destination(
-                    name=one.name, protocol=one.protocol, endpoint=one.endpoint or one.path, **asdict(found)
-                )
+                shapes.Destination(name=one.name, protocol=one.protocol, endpoint=one.place, **asdict(found))
                 for one, found in forwarding.each()
             ],
             why=report.why,

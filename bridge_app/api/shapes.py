@@ -224,7 +224,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     """otlp-http, otlp-http-json, otlp-grpc, console or file."""
     endpoint: str
-    """A URL, a file's path, or empty."""
+    """A URL without its query, a file's path, or empty."""
     state: Literal["ok", "retrying"]
     """retrying: the last request failed; what waits stays on disk."""
     last_error: str

@@ -73,7 +73,7 @@ def _row(config: Config, one: DestinationConfig) -> dict[str, str | int]:
     return {
         "name": one.name,
         "protocol": one.protocol,
-        "endpoint": one.endpoint or one.path,
+        "endpoint": one.settings().place,
         "waiting_bytes": sum(map(bytes_waiting, slots)),
         "refused_requests": sum(1 for slot in slots for _ in slot.glob("dead/*.frame")),
         "folder": str(folder),
@@ -109,7 +109,7 @@ def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
     sender.close()
     verdict = _SAID.get(answer.verdict, "refused") if not answer.rejected else "rejected"
     is_taken = verdict == "taken"
-    place = settings.endpoint or settings.path or "standard error"
+    place = settings.place or "standard error"
     if as_json:
         print_json(
             {

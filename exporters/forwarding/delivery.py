@@ -8,7 +8,6 @@ for good is kept in dead/ as OTLP/JSON, a file a request, and counted. Nothing t
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import threading
 import time
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from exporters.spool import Spool
     from exporters.spool_directory import SpoolDirectory
 
-logger = logging.getLogger("exporters.forward")
 _BATCH_SPANS: Final = 512
 _BATCH_BYTES: Final = 2 << 20  # collectors take 4 MiB over gRPC by default
 _LOOK_EVERY_SECONDS: Final = 1.0
@@ -162,7 +160,7 @@ class Delivery:
             source.reader.commit(batch)
             source.settled = 0
             self._moved += len(batch.frames)
-            self._recover()
+            self.is_retrying = False
         return None
 
     def _send(self, source: _Source, spans: Sequence[EncodedSpan]) -> Answer:
@@ -201,15 +199,8 @@ class Delivery:
         return self._sender
 
     def _fail(self, text: str) -> None:
-        if not self.is_retrying:
-            logger.warning("Spans do not reach %s now, they wait on disk: %s", self.settings.name, text)
         self.last_error = text[:_MAX_ERROR]
         self.is_retrying = True
-
-    def _recover(self) -> None:
-        if self.is_retrying:
-            logger.info("Spans reach %s again", self.settings.name)
-            self.is_retrying = False
 
     def _has_spans(self) -> bool:
         return any(source.reader.has_frames() for source in self._all_sources())

@@ -41,6 +41,11 @@ class DestinationSettings(msgspec.Struct, frozen=True, kw_only=True):
     payload: PayloadPolicy = PayloadPolicy.PREVIEW
     aliases: bool = False
 
+    @property
+    def place(self) -> str:
+        """Where that is, for people: of a URL no query, in which some backends want a key."""
+        return self.endpoint.partition("?")[0] or self.path
+
 
 class ForwardSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The first line that the forwarder reads."""

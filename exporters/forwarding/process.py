@@ -6,6 +6,7 @@ While there is none the history's spool keeps what it has not read, and the dest
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from exporters.worker_process import Kind, WorkerProcess
 if TYPE_CHECKING:
     from exporters.forwarding.messages import ForwardSettings
 
+logger = logging.getLogger("exporters.forward")
 _KIND: Final = Kind(
     title="forwarder",
     module="exporters.forwarding.worker",
@@ -43,13 +45,27 @@ class ForwardProcess(WorkerProcess[ForwardReport]):
 
     def _hear(self, report: ForwardReport) -> None:
         with self._lock:
-            self._last = report
+            before, self._last = self._last, report
+        for name, now in report.destinations.items():
+            _log(name, before.destinations.get(name, DestinationReport()), now)
 
     def _mourn(self) -> None:
         with self._lock:
             self._before = _added(self._before, self._last)
             waiting = {name: _without_counts(one) for name, one in self._before.destinations.items()}
             self._last = ForwardReport(why=DIED, destinations=waiting)
+
+
+def _log(name: str, before: DestinationReport, now: DestinationReport) -> None:
+    """What changed, where somebody ought to know; what goes on is not repeated."""
+    if now.state == "retrying" and before.state == "ok":
+        logger.warning("Spans do not reach %s now, they wait on disk: %s", name, now.last_error)
+    elif now.state == "ok" and before.state == "retrying":
+        logger.info("Spans reach %s again", name)
+    if now.dead_letters and not before.dead_letters:
+        logger.warning("%s refused %d spans, they are kept in its folder: %s", name, now.dead_letters, now.last_error)
+    for reason in now.dropped.keys() - before.dropped.keys():
+        logger.warning("Spans on their way to %s were dropped: %s", name, reason)
 
 
 def _added(before: ForwardReport, now: ForwardReport) -> ForwardReport:

@@ -9,7 +9,6 @@ and a thread of its own. It reports by lines on standard output, and ends when i
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from exporters.forwarding.messages import DestinationSettings
     from exporters.spool_directory import SpoolDirectory
 
-logger = logging.getLogger("exporters.forward")
 _LOOK_EVERY_SECONDS: Final = 0.25
 """How long frames gather between two looks: each look that finds some costs a sync of each destination's spool."""
 _ADOPT_EVERY_SECONDS: Final = 2.0
@@ -204,7 +202,6 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         return  # the parent ended before it had said what to do
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     forwarder = Forwarder(msgspec.json.decode(line, type=ForwardSettings), report=_write_line)
     forwarder.start()
     threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()

@@ -144,6 +144,23 @@ def test_a_port_where_nobody_listens_is_tried_until_somebody_does(tmp_path: Path
     receiver.close()
 
 
+def test_a_slow_answer_is_waited_for(rig: Rig, receiver: HttpReceiver) -> None:
+    """A byte at a time, within the destination's timeout."""
+
+    def trickle(handler: BaseHTTPRequestHandler) -> bool:
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":
+            handler.wfile.write(bytes((byte,)))
+            handler.wfile.flush()
+            time.sleep(0.005)
+        return True
+
+    receiver.fault = once(trickle)
+    rig.put(2)
+    rig.delivery.start()
+    assert until(lambda: rig.report().sent == 2)
+    assert (receiver.seen, rig.report().last_error) == (1, "")
+
+
 def test_retry_after_is_honoured(rig: Rig, receiver: HttpReceiver) -> None:
     times: list[float] = []
 
