@@ -1,6 +1,6 @@
 """`make bench`: every measurement that the README quotes, one after the other. Name some to run only these.
 
-python -m benchmarks [dispatch tracking ingest otlp_in drain outage pages stats cleanup memory per_call scale]
+python -m benchmarks [dispatch tracking ingest otlp_in drain outage forwarding pages stats cleanup memory per_call scale]
 
 `scale`, ten million records, is measured only where it is named.
 """
@@ -19,6 +19,7 @@ ALL = (
     "otlp_in",
     "drain",
     "outage",
+    "forwarding",
     "pages",
     "stats",
     "cleanup",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from opentelemetry.semconv.attributes.service_attributes import SERVICE_VERSION
 from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
-from bridge_app.api import system
+from bridge_app.api import destinations, system
 from bridge_app.api.executions import ExecutionsController
 from bridge_app.api.jaeger.routes import JaegerController
 from bridge_app.api.openapi import openapi_config
@@ -27,6 +28,7 @@ from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
 from bridge_app.daemons import Daemon
+from bridge_app.forwarding import Forwarding
 from bridge_app.history import History
 from bridge_app.metrics import Metrics
 from bridge_app.otlp_in import OtlpReceiver
@@ -61,6 +63,8 @@ class Application:
         tracking = config.execution_tracking
         instance_id = str(uuid_utils.uuid7())
         self.history = _history(config, instance_id) if tracking.enabled else None
+        if not self.history and config.forwarding.destinations:
+            logger.warning("Nothing is forwarded: execution_tracking.enabled is false")
         self.tracking: Configured | None = None
         if self.history:
             self.tracking = configure(
@@ -96,7 +100,14 @@ class Application:
 
     def asgi(self) -> Litestar:
         """The Litestar application."""
-        api: list[Any] = [receive, ExecutionsController, TracesController, system.list_plugins, system.get_plugin]
+        api: list[Any] = [
+            receive,
+            ExecutionsController,
+            TracesController,
+            system.list_plugins,
+            system.get_plugin,
+            destinations.list_destinations,
+        ]
         return Litestar(
             route_handlers=[
                 Router("/api/v1", route_handlers=api),
@@ -198,6 +209,7 @@ def _history(config: Config, instance_id: str) -> History:
         sync=tracking.durability == "disk",
         instance_id=instance_id,
         bounds=Bounds.from_config(config),
+        forwarding=Forwarding.from_config(config, os.environ, instance_id=instance_id),
     )
 
 

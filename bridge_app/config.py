@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge_app import config_source, links
-from bridge_app.config_binding import Binder, fields
+from bridge_app.config_binding import Binder, fields, struct_of_items
+from bridge_app.config_forwarding import (
+    FROM_ENVIRONMENT,
+    DestinationConfig,
+    ForwardingConfig,
+    from_environment,
+    require_sound,
+    resource,
+    with_absolute_paths,
+)
 from bridge_app.config_sections import (
     AuthConfig,
     Links,
@@ -45,6 +54,7 @@ class Config(Section, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
     execution_tracking: TrackingConfig = TrackingConfig()
     otlp_in: OtlpInConfig = OtlpInConfig()
+    forwarding: ForwardingConfig = ForwardingConfig()
     logging: LoggingConfig = LoggingConfig()
     links: Links = msgspec.field(default_factory=dict)
 
@@ -62,6 +72,8 @@ class Config(Section, frozen=True, kw_only=True):
         config = binder.bind(cls, root)
         _require_fitting_buckets(config, origins=binder.origins)
         _require_known_placeholders(config, origins=binder.origins)
+        require_sound(config.forwarding.destinations, origins=binder.origins)
+        config = _with_destination_of(environ, config, origins=binder.origins)
         base = path.absolute().parent if path else Path.cwd()
         return LoadedConfig(config=_with_absolute_paths(config, base), origins=binder.origins, path=path)
 
@@ -77,6 +89,10 @@ class Config(Section, frozen=True, kw_only=True):
             # Only what would end or bend the URL is quoted: SQLAlchemy 2.0 leaves the rest of a database's name as is.
             return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
         return selected.url()
+
+    def forward_directory(self) -> Path:
+        """Where spans wait for their destinations: `forward` beside the spool."""
+        return self.spool_directory().parent / "forward"
 
     def spool_directory(self) -> Path:
         """The configured folder, or `spool` beside the SQLite database (whichever store is used)."""
@@ -102,7 +118,25 @@ def effective_tree(loaded: LoadedConfig) -> list[tuple[str, str, str]]:
         value: object = loaded.config
         for name in leaf.path.split("."):
             value = getattr(value, name)
-        rows.append((leaf.path, leaf.show(value), loaded.origins[leaf.path]))
+        kind = struct_of_items(leaf.type)
+        if kind is None or not isinstance(value, tuple) or not value:
+            rows.append((leaf.path, leaf.show(value), loaded.origins[leaf.path]))
+            continue
+        for number, item in enumerate(value):
+            rows += _rows(item, kind, f"{leaf.path}[{number}].", loaded.origins)
+    return rows
+
+
+def _rows(
+    item: object, kind: type[msgspec.Struct], prefix: str, origins: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Of one section of a list."""
+    rows = []
+    for leaf in fields(kind, prefix=prefix):
+        value = item
+        for name in leaf.path.removeprefix(prefix).split("."):
+            value = getattr(value, name)
+        rows.append((leaf.path, leaf.show(value), origins[leaf.path]))
     return rows
 
 
@@ -146,6 +180,21 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _with_destination_of(environ: Mapping[str, str], config: Config, *, origins: dict[str, str]) -> Config:
+    """The destination that OpenTelemetry's variables make comes last; one of that name in the file stands in its place.
+
+    Raises `ConfigError` for a variable that does not fit.
+    """
+    resource(environ)
+    given, made = config.forwarding.destinations, from_environment(environ)
+    if made is None or any(one.name == made.name for one in given):
+        return config
+    prefix = f"forwarding.destinations[{len(given)}]."
+    origins.update((leaf.path, FROM_ENVIRONMENT) for leaf in fields(DestinationConfig, prefix=prefix))
+    forwarding = msgspec.structs.replace(config.forwarding, destinations=(*given, made))
+    return msgspec.structs.replace(config, forwarding=forwarding)
+
+
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     def absolute(text: str) -> str:
         return os.path.normpath(base / os.path.expanduser(text)) if text else text  # noqa: PTH111 - never raises
@@ -159,6 +208,10 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
         config,
         plugins=replace(plugins, directories=tuple(absolute(item) for item in plugins.directories), python=python),
         storage=replace(storage, sqlite=sqlite),
+        forwarding=replace(
+            config.forwarding,
+            destinations=tuple(with_absolute_paths(one, base) for one in config.forwarding.destinations),
+        ),
         execution_tracking=replace(
             tracking, spool=replace(tracking.spool, directory=absolute(tracking.spool.directory))
         ),

@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -71,6 +71,13 @@ def fields(struct: type[msgspec.Struct], *, prefix: str = "") -> Iterator[Field]
             yield _leaf(path, item)
 
 
+def struct_of_items(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of which a field holds a tuple; None of any other field."""
+    found = get_args(kind)
+    is_list = get_origin(kind) is tuple and len(found) == 2 and found[1] is Ellipsis
+    return found[0] if is_list and isinstance(found[0], type) and issubclass(found[0], msgspec.Struct) else None
+
+
 @dataclass(slots=True, kw_only=True)
 class Binder:
     """One load: the file's name, the environment, and the origins found so far."""
@@ -99,9 +106,31 @@ class Binder:
             at, child = entries.get(item.encode_name, (line, None))
             if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
                 values[item.name] = self._struct(item.type, node=child, line=at, prefix=f"{path}.")
+            elif (kind := struct_of_items(item.type)) is not None:
+                values[item.name] = self._structs(kind, _leaf(path, item), node=child, line=at)
             else:
                 values[item.name] = self._leaf_value(_leaf(path, item), node=child, line=at)
         return struct(**values)
+
+    def _structs(self, kind: type[_S], leaf: Field, *, node: Node | None, line: int) -> tuple[_S, ...]:
+        """A list of sections. Each key's origin is kept as `path[0].key`."""
+        binder = self
+        if leaf.variable in self.environ:
+            where = f"environment {leaf.variable}"
+            binder = Binder(file=where, short_file=where, environ=self.environ, origins=self.origins)
+            node, line = config_source.read_text(self.environ[leaf.variable]), 1
+            self.origins[leaf.path] = where
+        else:
+            self.origins[leaf.path] = "default" if node is None else f"{self.short_file} line {line}"
+        if node is None or (isinstance(node, Scalar) and node.kind == "null"):
+            return ()
+        if not isinstance(node, Sequence):
+            what = "a section" if isinstance(node, config_source.Mapping) else _shown(node, None)
+            raise ConfigError(f"{leaf.path} is {what} ({binder.file}, line {line}): expected a list of sections")
+        return tuple(
+            binder._struct(kind, node=item, line=item.line, prefix=f"{leaf.path}[{number}].")
+            for number, item in enumerate(node.items)
+        )
 
     def _section(
         self, struct: type[msgspec.Struct], *, node: Node | None, line: int, prefix: str

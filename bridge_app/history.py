@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge_app.cleaning import Bounds
+    from bridge_app.forwarding import Forwarding
     from exporters.account import Settled
     from otel_tracker.ports import ExecutionStore
     from otel_tracker.record import ExecutionRecord
@@ -46,7 +47,7 @@ _KEEP_SECONDS: Final = 1.0
 class History:
     """Everything between an ended span and an answer from the store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         *,
         store: dict[str, str | float | bool],
@@ -55,6 +56,7 @@ class History:
         sync: bool,
         instance_id: str,
         bounds: Bounds,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self.instance_id = instance_id
         self.cleaner = Cleaner(store, bounds)
@@ -63,8 +65,14 @@ class History:
         """What the drain process said last."""
         self._open_store = partial(open_store, **store)  # type: ignore[arg-type]  # its own arguments, by name
         self._spool_root = spool_root
+        self.forwarding = forwarding
         self._open_spool = partial(
-            Spool.open, spool_root, instance_id=instance_id, max_bytes=spool_max_bytes, sync=sync
+            Spool.open,
+            spool_root,
+            instance_id=instance_id,
+            max_bytes=spool_max_bytes,
+            sync=sync,
+            is_followed=forwarding is not None,
         )
         self._absent = AbsentSpool()
         self._spool: Spool | AbsentSpool = self._absent
@@ -74,7 +82,12 @@ class History:
         self._store: ExecutionStore | None = None
         self._why = "it is not open yet"
         self._drain_process = DrainProcess(
-            DrainSettings(store=store, spool_root=str(spool_root), instance_id=instance_id),
+            DrainSettings(
+                store=store,
+                spool_root=str(spool_root),
+                instance_id=instance_id,
+                keeps_for_follower=forwarding is not None,
+            ),
             on_report=self._on_report,
         )
         self._sync = sync
@@ -135,6 +148,11 @@ class History:
         """What became of the executions that ended, as far as the drain has come."""
         return self.spooled.account.settle(self._spool.delivered)
 
+    @property
+    def unfollowed(self) -> int:
+        """Frames that the forwarder never got to read: it was too far behind."""
+        return self._spool.unfollowed
+
     def spool_json(self) -> dict[str, Any]:
         """How much is on its way, and what was lost and why."""
         depth, drain = self._spool.depth, self.drain
@@ -156,7 +174,11 @@ class History:
         self.cleaner.stop()
         self._spool.flush(timeout_seconds=drain_seconds)
         if self._spool is not self._absent:
+            if self.forwarding is not None:
+                self.forwarding.begin_stop(timeout_seconds=drain_seconds)
             self._drain_process.stop(timeout_seconds=drain_seconds)
+            if self.forwarding is not None:
+                self.forwarding.end_stop(timeout_seconds=drain_seconds)
         self.spooled.shutdown(timeout_seconds=drain_seconds)
         if self._lane is not None:
             self._lane.close()
@@ -203,6 +225,8 @@ class History:
             self.answers.use(self._spool)
             self.spooled.spool = self._spool
             self._drain_process.start()
+            if self.forwarding is not None:
+                self.forwarding.start()
 
     def _try_store(self) -> None:
         if self._store is None:

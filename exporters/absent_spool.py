@@ -20,7 +20,7 @@ _REASON: Final = "no_spool"
 class AbsentSpool:
     """What an exporter has while there is no spool."""
 
-    written = synced = delivered = corrupt_frames = 0
+    written = synced = delivered = corrupt_frames = unfollowed = 0
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

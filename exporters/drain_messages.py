@@ -13,12 +13,8 @@ class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     spool_root: str
     instance_id: str
     """Whose spool to follow; every other one below the root whose process is dead is taken in."""
-
-
-class DrainFinish(msgspec.Struct, frozen=True, kw_only=True):
-    """The last line that it reads: deliver what there is for so long, and end."""
-
-    timeout_seconds: float
+    keeps_for_follower: bool = False
+    """Whether a spool that was taken in stays until its follower has read it, too."""
 
 
 class DrainReport(msgspec.Struct, frozen=True, kw_only=True):

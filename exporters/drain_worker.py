@@ -21,11 +21,13 @@ import msgspec
 
 from exporters.child_process import end_with, step_back
 from exporters.drain import Drain, catch_up, drain_some
-from exporters.drain_messages import DrainFinish, DrainReport, DrainSettings
+from exporters.drain_messages import DrainReport, DrainSettings
+from exporters.follower import is_followed_up
 from exporters.isolation import Isolation
 from exporters.orphans import orphans
 from exporters.spool_reader import SpoolReader
 from exporters.sql import ExecutionRecordExporter
+from exporters.worker_process import Finish
 from otel_tracker.errors import StorageError
 from otel_tracker.storage import open_store
 
@@ -57,6 +59,7 @@ class DrainWorker:
         self._adopted = self._rejected = self._corrupt = self._interrupted = 0
         self._isolations: dict[str, Isolation] = {}
         self._unburied: Counter[str] = Counter()
+        self._left_to_follower: set[str] = set()
         self._tried = threading.Event()
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="drain-keeper", daemon=True)
@@ -104,7 +107,7 @@ class DrainWorker:
         return store
 
     def _adopt(self, store: ExecutionStore) -> int:
-        waiting = orphans(self._root, limit=_ADOPT_AT_ONCE)
+        waiting = orphans(self._root, limit=_ADOPT_AT_ONCE, is_wanted=self._is_wanted)
         found = len(waiting)
         try:
             while waiting and not self._stopping.is_set():
@@ -136,10 +139,20 @@ class DrainWorker:
         self._interrupted += interrupted
         self._corrupt += reader.cursor.corrupt
         self._unburied.update(reader.dead.lost)
-        self._tell([(orphan.instance_id, interrupted)])
+        is_new = orphan.instance_id not in self._left_to_follower
+        self._tell([(orphan.instance_id, interrupted)] if is_new else None)
         del self._isolations[orphan.instance_id]
-        orphan.remove()
+        if self._settings.keeps_for_follower and not is_followed_up(orphan.path):
+            self._left_to_follower.add(orphan.instance_id)
+            orphan.release()
+        else:
+            self._left_to_follower.discard(orphan.instance_id)
+            orphan.remove()
         return True
+
+    def _is_wanted(self, path: Path) -> bool:
+        """Not one that was taken in and waits for its follower; it is taken once more, to be removed."""
+        return path.name not in self._left_to_follower or is_followed_up(path)
 
     def _count(self, delivered: Delivered) -> None:
         self._rejected += len(delivered.rejected)
@@ -175,7 +188,7 @@ def main() -> None:
     threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()
     line = sys.stdin.buffer.readline()
     if line:
-        worker.finish(timeout_seconds=msgspec.json.decode(line, type=DrainFinish).timeout_seconds)
+        worker.finish(timeout_seconds=msgspec.json.decode(line, type=Finish).timeout_seconds)
     os._exit(0)  # threads may be stuck in a database that does not answer; nothing here needs their farewell
 
 

@@ -73,9 +73,18 @@ class Spool:
 
     @classmethod
     def open(
-        cls, root: Path, *, instance_id: str, max_bytes: int = 1 << 30, segment_bytes: int = 16 << 20, sync: bool = True
+        cls,
+        root: Path,
+        *,
+        instance_id: str,
+        max_bytes: int = 1 << 30,
+        segment_bytes: int = 16 << 20,
+        sync: bool = True,
+        is_followed: bool = False,
     ) -> Spool:
         """Own root/<instance_id>, made if absent, with whatever an earlier owner left in it.
+
+        Where it `is_followed`, up to a quarter of `max_bytes` more stays for who reads it beside the drain.
 
         With `sync=False` nothing is synced, and `synced` follows `written`: a power cut may lose the last seconds.
         Raises SpoolOwnedError, ValueError for a name that is no plain file name, OSError when the disk refuses.
@@ -89,6 +98,8 @@ class Spool:
         if directory is None:
             raise SpoolOwnedError(f"{path} is owned by a running process: give each instance its own instance_id")
         path.chmod(DIRECTORY_MODE)
+        if is_followed:
+            directory.keep_for_follower(max_bytes=max_bytes // 4)
         if sync:
             sync_directory(root.parent)
             sync_directory(root)
@@ -205,10 +216,18 @@ class Spool:
         self._directory.refresh()
         if self._writer.is_alive():
             self._queue.give_up("close_timeout")
-        elif remove_if_empty and not self._directory.unread_bytes:
+        elif remove_if_empty and not self._directory.unread_bytes and self._is_followed_up():
             self._directory.remove()
         else:
             self._directory.release()
+
+    @property
+    def unfollowed(self) -> int:
+        """Frames that were deleted before the follower had read them, because it was too far behind."""
+        return self._directory.follower.unread if self._directory.follower else 0
+
+    def _is_followed_up(self) -> bool:
+        return self._directory.follower is None or not self._directory.follower.is_behind()
 
     def _disown(self) -> None:
         """In a forked child, where the writer thread does not exist and the locks may have been held."""

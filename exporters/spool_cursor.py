@@ -36,6 +36,14 @@ class Cursor:
     """Damaged stretches passed in all."""
 
 
+def decode_cursor(raw: bytes) -> Cursor | None:
+    """What stands in a cursor file; None where that cannot be trusted."""
+    fields, checksum = raw[: _FIELDS.size], raw[_FIELDS.size :]
+    if len(raw) != _SIZE or _CRC.unpack(checksum)[0] != zlib.crc32(fields):
+        return None
+    return Cursor(*_FIELDS.unpack(fields))
+
+
 class CursorFile:
     """The file, held open. One process writes it at a time; any number may read it."""
 
@@ -57,11 +65,7 @@ class CursorFile:
     def load(self) -> Cursor | None:
         """What stands there; None where nothing does, or nothing that can be trusted. Raises OSError."""
         self._find()
-        raw = os.pread(self._descriptor, _SIZE, 0)
-        fields, checksum = raw[: _FIELDS.size], raw[_FIELDS.size :]
-        if len(raw) != _SIZE or _CRC.unpack(checksum)[0] != zlib.crc32(fields):
-            return None
-        return Cursor(*_FIELDS.unpack(fields))
+        return decode_cursor(os.pread(self._descriptor, _SIZE, 0))
 
     def store(self, cursor: Cursor) -> None:
         """Write it. Raises OSError; the old one repeats frames then, which is harmless."""

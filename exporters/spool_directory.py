@@ -1,12 +1,12 @@
 """One instance's spool directory as its owner sees it: who owns it, which segments it has, how much of it is unread.
 
-    root/<instance_id>/  lock · cursor · 00000001.seg … · dead/
+    root/<instance_id>/  lock · cursor · forward.cursor · 00000001.seg … · dead/
 
 In: segments as the writer grows them, and the cursor as whoever drains moves it (in this process or another; see
-`spool_reader`). Out: how much waits; segments that were passed are deleted. Ownership is a POSIX record lock
-(`fcntl.lockf`) on `lock`: unlike `flock`, a forked child does not keep it, and the kernel drops it with the process.
-Such a lock is per process and goes when *any* descriptor of the file is closed, so a registry keeps this process from
-opening a lock file twice. Never reads or writes a segment.
+`spool_reader`). Out: how much waits; segments that were passed are deleted, where there is a follower by it too.
+Ownership is a POSIX record lock (`fcntl.lockf`) on `lock`: unlike `flock`, a forked child does not keep it, and the
+kernel drops it with the process. Such a lock is per process and goes when *any* descriptor of the file is closed, so a
+registry keeps this process from opening a lock file twice. Never reads or writes a segment.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from exporters.follower import FOLLOWER_FILES, Follower
 from exporters.lock_files import lock_file
 from exporters.segments import count_frames, list_segments, sync_directory
 from exporters.spool_cursor import Cursor, CursorFile
@@ -69,6 +70,7 @@ class SpoolDirectory:
         self._marks: deque[_Mark] = deque()
         self._refreshed_at = 0.0
         self._cursor_file = CursorFile(path / "cursor")
+        self._follower = Follower.of(path)
         self._segments = list_segments(path)
         self.cursor = self._cursor_file.load() or Cursor()
         self._last_number = max([self.cursor.segment, *(segment.number for segment in self._segments)])
@@ -99,6 +101,16 @@ class SpoolDirectory:
         with self._lock, contextlib.suppress(OSError):
             if self._lock_descriptor >= 0:
                 os.utime(self._lock_descriptor)
+
+    def keep_for_follower(self, *, max_bytes: int) -> None:
+        """From now on a segment stays until the follower has passed it too, as long as no more than that stays so."""
+        with self._lock:
+            self._follower = Follower(self.path, max_bytes=max_bytes)
+
+    @property
+    def follower(self) -> Follower | None:
+        """Who reads the spool beside the drain; None where nobody does."""
+        return self._follower
 
     # --- the writer's side
 
@@ -202,6 +214,8 @@ class SpoolDirectory:
             if unlink:
                 _unlink_directory(self.path)
             self._cursor_file.close()
+            if self._follower is not None:
+                self._follower.close()
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
             _held.pop(os.path.realpath(self.path), None)
@@ -214,8 +228,11 @@ class SpoolDirectory:
             cursor = self._cursor_file.load()
         except OSError:
             return  # what is not known to be passed is kept
+        has_followed = self._follower is not None and self._follower.refresh()
         if cursor is not None and cursor != self.cursor:
             self.cursor = cursor
+            self._drop_passed()
+        elif has_followed:
             self._drop_passed()
 
     def _adopt(self, segment: Segment) -> None:
@@ -226,11 +243,12 @@ class SpoolDirectory:
         self._marks.append(_Mark(segment.number, segment.size, segment.path.stat().st_mtime))
 
     def _drop_passed(self) -> None:
-        """Delete the segments before the cursor, and the cursor's own once it is read and a newer one exists."""
-        while self._segments and (
-            self._segments[0].number < self.cursor.segment
-            or (len(self._segments) > 1 and self._segments[0].number == self.cursor.segment and self._is_consumed())
-        ):
+        """Delete the segments that were passed, the newest one never; what a follower needs is kept, within bounds."""
+        while self._segments and self._is_passed(self._segments[0], self.cursor):
+            if self._follower is not None and not self._is_passed(self._segments[0], self._follower.cursor):
+                kept = sum(one.size for one in self._segments if one.number < self.cursor.segment)
+                if not self._follower.gives_up(self._segments[0], kept=kept):
+                    break
             passed = self._segments.pop(0)
             with contextlib.suppress(OSError):
                 passed.path.unlink()
@@ -241,18 +259,20 @@ class SpoolDirectory:
             self._marks.popleft()
         self._count_unread()
 
-    def _is_consumed(self) -> bool:
-        return self.cursor.offset >= self._segments[0].size
+    def _is_passed(self, first: Segment, by: Cursor) -> bool:
+        is_read = first.number == by.segment and by.offset >= first.size
+        return first.number < by.segment or (is_read and len(self._segments) > 1)
 
     def _unread_frames(self, segment: Segment) -> int:
         if segment.number != self.cursor.segment:
-            return segment.frames
+            return segment.frames if segment.number > self.cursor.segment else 0
         return max(0, segment.frames - self.cursor.index) if self.cursor.offset < segment.size else 0
 
     def _count_unread(self) -> None:
         self.unread_bytes = sum(
             max(0, segment.size - (self.cursor.offset if segment.number == self.cursor.segment else 0))
             for segment in self._segments
+            if segment.number >= self.cursor.segment
         )
 
 
@@ -273,7 +293,8 @@ def _unlink_directory(path: Path) -> None:
     with contextlib.suppress(OSError):
         (path / "dead").rmdir()
     with contextlib.suppress(OSError):
-        (path / "cursor").unlink(missing_ok=True)
+        for name in ("cursor", *FOLLOWER_FILES):
+            (path / name).unlink(missing_ok=True)
         (path / "lock").unlink(missing_ok=True)
         path.rmdir()
 

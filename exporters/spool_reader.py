@@ -3,7 +3,7 @@
 In: the directory. Out: `Batch`es; the same again until one is committed. It takes no lock and needs no word of the
 owner: what a segment file holds was written, a frame counts by its checksum, and an unfinished one at the end of the
 newest segment is left until it is whole, or until a newer segment shows that it never will be. It never writes a
-segment and deletes none. One reader per spool: whoever drains it.
+segment and deletes none. One reader per spool and cursor: whoever drains it, and whoever follows it.
 
 A destination may keep `Place`s, and then knows better than the cursor file how far it got. A place names the bytes
 before it by their checksum: it is of no account in another spool that has the same name.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from exporters.dead_frames import DeadFrames
 from exporters.segments import Scan, list_segments, scan, segment_path
-from exporters.spool_cursor import Cursor, CursorFile
+from exporters.spool_cursor import Cursor, CursorFile, decode_cursor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,12 +52,12 @@ class Place:
 class SpoolReader:
     """`is_growing=False` for a spool whose owner is gone: then the last torn frame is damage, too."""
 
-    def __init__(self, path: Path, *, is_growing: bool = True) -> None:
+    def __init__(self, path: Path, *, is_growing: bool = True, cursor_name: str = "cursor") -> None:
         self.path = path
         self.instance_id = path.name
         self.dead = DeadFrames(path / "dead")
         self._is_growing = is_growing
-        self._file = CursorFile(path / "cursor")
+        self._file = CursorFile(path / cursor_name)
         self.cursor = self._file.load() or Cursor()
         self._is_stored = True
 
@@ -117,12 +117,12 @@ class SpoolReader:
 
     def has_frames(self) -> bool:
         """Whether there are bytes behind the cursor."""
-        at = self.cursor
-        return any(
-            segment.size > (at.offset if segment.number == at.segment else 0)
-            for segment in list_segments(self.path)
-            if segment.number >= at.segment
-        )
+        return self.bytes_behind > 0
+
+    @property
+    def bytes_behind(self) -> int:
+        """How many bytes there are behind the cursor."""
+        return bytes_behind(self.path, self.cursor)
 
     def bury(self, frame: bytes, *, reason: str) -> None:
         """Keep a refused frame, raw, in dead/. See `DeadFrames.bury`."""
@@ -131,6 +131,24 @@ class SpoolReader:
     def close(self) -> None:
         """Let go of the cursor file. Once."""
         self._file.close()
+
+
+def bytes_waiting(path: Path) -> int:
+    """How many bytes a spool holds that were not drained; nothing is opened for writing."""
+    try:
+        cursor = decode_cursor((path / "cursor").read_bytes())
+    except OSError:
+        cursor = None
+    return bytes_behind(path, cursor or Cursor())
+
+
+def bytes_behind(path: Path, at: Cursor) -> int:
+    """How many bytes of a spool are behind that cursor."""
+    return sum(
+        max(0, segment.size - (at.offset if segment.number == at.segment else 0))
+        for segment in list_segments(path)
+        if segment.number >= at.segment
+    )
 
 
 def _checksum(directory: Path, at: Cursor) -> int | None:

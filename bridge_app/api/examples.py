@@ -181,3 +181,21 @@ HEALTH: Final = shapes.Health(
     status="ok", version="0.1.0", webhooks="ok", storage="ok", spool=STORAGE.spool, accounting=_ACCOUNTING
 )
 LIVENESS: Final = shapes.Liveness()
+DESTINATIONS: Final = shapes.DestinationList(
+    destinations=[
+        shapes.Destination(
+            name="jaeger",
+            protocol="otlp-http",
+            endpoint="http://localhost:4318/v1/traces",
+            state="ok",
+            last_error="",
+            sent=1000,
+            rejected=0,
+            dead_letters=0,
+            dropped={},
+            waiting_spans=0,
+            waiting_bytes=0,
+            waiting_seconds=0.0,
+        )
+    ]
+)

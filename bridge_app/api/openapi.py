@@ -46,6 +46,7 @@ _TAGS: Final = {
     "traces": "Executions as waterfalls of spans.",
     "jaeger": "Jaeger's query API over the history, for its UI and for Grafana.",
     "plugins": "What there is to run.",
+    "destinations": "Where executions are forwarded to.",
     "health": "What the bridge itself is doing.",
 }
 

@@ -70,6 +70,8 @@ _SHAPES: Final = (
     jaeger.JaegerError,
     shapes.PluginList,
     shapes.Plugin,
+    shapes.DestinationList,
+    shapes.Destination,
     shapes.Health,
     shapes.Liveness,
     Problem,

@@ -218,6 +218,48 @@ class PluginList(msgspec.Struct, frozen=True, kw_only=True):
     plugins: list[Plugin]
 
 
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that executions are forwarded to. Counts are of spans, since the bridge started."""
+
+    name: str
+    protocol: str
+    """otlp-http, otlp-http-json, otlp-grpc, console or file."""
+    endpoint: str
+    """A URL without its query, a file's path, or empty."""
+    state: Literal["ok", "retrying"]
+    """retrying: the last request failed; what waits stays on disk."""
+    last_error: str
+    """What it answered to the last request that was not a plain success."""
+    sent: int
+    """Spans that it took."""
+    rejected: int
+    """Spans that it rejected of requests which it took otherwise: OTLP's partial success."""
+    dead_letters: int
+    """Spans that it refused for good."""
+    dropped: dict[str, int]
+    """Spans lost, by reason, such as spool_full."""
+    waiting_spans: int
+    waiting_bytes: int
+    waiting_seconds: float
+    """About how long the oldest has waited."""
+
+
+class DestinationList(msgspec.Struct, frozen=True, kw_only=True):
+    """The destinations in the order of the configuration, and the process that serves them."""
+
+    destinations: list[Destination]
+    why: str = ""
+    """Why executions do not get to the destinations' spools now; empty while they do."""
+    behind_bytes: int = 0
+    """What the history's spool holds that the forwarder has not read."""
+    missed: int = 0
+    """Records that left the history's spool before the forwarder had read them."""
+    unreadable: int = 0
+    """Damaged records."""
+    restarts: int = 0
+    """How often the forwarder was started again."""
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the bridge. Open to everybody: where `auth.token` is set it tells no reasons, which name paths."""
 
@@ -233,6 +275,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """null where tracking is off."""
     interrupted_at_start: int = 0
     """Executions that dead processes had left running and this one ended."""
+    destinations: dict[str, Literal["ok", "retrying", "dropping"]] = {}
+    """How each destination does, by name; dropping: something was lost on the way to it. Not part of `status`."""
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True):

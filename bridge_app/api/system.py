@@ -11,6 +11,7 @@ from litestar.params import PathParameter
 
 from bridge_app.accounting import Ledger
 from bridge_app.api import examples, shapes
+from bridge_app.api.destinations import states
 from bridge_app.api.executions import READ, json_response
 from bridge_app.api.openapi import answers
 from bridge_app.api.rendering import plugin as plugin_shape
@@ -71,6 +72,7 @@ async def health(state: State) -> Response[bytes]:
         spool=_spool(state, kept) if kept else None,
         accounting=ledger.read() if ledger else None,
         interrupted_at_start=kept.interrupted if kept else 0,
+        destinations=states(kept),
     )
     return json_response(body, status_code=503 if stopping else 200)
 

@@ -38,6 +38,14 @@ _storage = LazyGroup(
     },
     description="Look at the store, move it: info, copy, verify.",
 )
+_destinations = LazyGroup(
+    "destinations",
+    {
+        "list": Lazy("bridge_app.cli.destinations:list_destinations", "The destinations, and what waits for each."),
+        "test": Lazy("bridge_app.cli.destinations:test", "Send one span to a destination and print its answer."),
+    },
+    description="Where executions are forwarded to: list, test.",
+)
 root = LazyGroup(
     "webhook-bridge",
     {
@@ -47,6 +55,7 @@ root = LazyGroup(
         "run": Lazy("bridge_app.cli.run:run", "Run a plugin once, here, without the bridge; nothing is recorded."),
         "executions": _executions,
         "storage": _storage,
+        "destinations": _destinations,
         "export": Lazy("bridge_app.cli.export:export", "Write the history to a file: CSV, JSON, JSON Lines, parquet."),
         "migrate": Lazy("bridge_app.cli.migrate:migrate", "Create or migrate the store's tables."),
         "cleanup": Lazy("bridge_app.cli.cleanup:cleanup", "Delete what the retention does not keep."),

@@ -10,6 +10,7 @@ import yaml
 
 from bridge_app.config import Config
 from bridge_app.config_binding import Field, fields
+from bridge_app.config_forwarding import DestinationConfig
 
 ROOT = Path(__file__).parents[2]
 LEAVES = list(fields(Config))
@@ -43,6 +44,24 @@ def test_config_yaml_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
     copy = tmp_path / "shipped.yaml"
     copy.write_text((ROOT / "config.yaml").read_text())
     assert Config.load(copy, {}).config == Config.load(None, {}).config
+
+
+def test_each_key_of_a_destination_is_in_the_docs_with_its_default() -> None:
+    text = (ROOT / "docs/forwarding.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)*) \| (.+?) \| .+ \|$", text, re.MULTILINE)
+    told = {name: default for names, default in rows for name in re.findall(r"`([a-z_.]+)`", names)}
+    leaves = {leaf.path: leaf.show(leaf.default).strip('"') for leaf in fields(DestinationConfig)}
+    needed = {"name": "needed", "endpoint": "needed for OTLP"}
+    assert told == {name: needed.get(name, f"`{default or chr(34) * 2}`") for name, default in leaves.items()}
+
+
+def test_each_example_of_a_destination_is_a_configuration(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/forwarding.md").read_text(), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        (tmp_path / "config.yaml").write_text(block)
+        loaded = Config.load(tmp_path / "config.yaml", {"COLLECTOR_TOKEN": "sesame"})
+        assert len(loaded.config.forwarding.destinations) == 1
+    assert len(blocks) > 4
 
 
 def _paths(tree: dict[str, object], *, prefix: str = "") -> list[str]:

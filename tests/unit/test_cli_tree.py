@@ -40,6 +40,8 @@ def test_every_command_of_the_command_line_is_there() -> None:
         "storage info",
         "storage copy",
         "storage verify",
+        "destinations list",
+        "destinations test",
         "export",
         "migrate",
         "cleanup",

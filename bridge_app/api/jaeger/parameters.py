@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 from opentelemetry.semconv.attributes.otel_attributes import OTEL_STATUS_CODE
+from opentelemetry.semconv.trace import SpanAttributes
 
 from bridge_app.api.filters import MAX_TAGS, execution_filter
 from bridge_app.api.times import duration
@@ -39,7 +40,10 @@ _SEARCHED_AS: Final = {
     names.DELIVERY_ID: "delivery_id",
 }
 """Span attributes that the history has an index for."""
-_NOT_SEARCHED: Final = {one.name for one in names.ATTRIBUTES} - _SEARCHED_AS.keys() | {"span.kind", "http.status_code"}
+_NOT_SEARCHED: Final = {one.name for one in names.ATTRIBUTES} - _SEARCHED_AS.keys() | {
+    "span.kind",
+    SpanAttributes.HTTP_STATUS_CODE,
+}
 
 
 class JaegerQuery(msgspec.Struct, frozen=True, kw_only=True):

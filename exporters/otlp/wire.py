@@ -1,0 +1,85 @@
+"""Requests put together from spans that are encoded already, without decoding them. Pure.
+
+In: spans as protobuf bytes, each with the id of the instance that made it. Out: an `ExportTraceServiceRequest` as
+protobuf or JSON. A message inside another is its tag, its length and its bytes, so that spans need only be lined up.
+Source: https://protobuf.dev/programming-guides/encoding/ and opentelemetry-proto 1.10, trace/v1/trace.proto.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from exporters.otlp.messages import as_json, request
+from exporters.otlp.span_bytes import present_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_SPANS_OF_SCOPE: Final = b"\x12"
+_SCOPES_OF_RESOURCE: Final = b"\x12"
+_RESOURCES_OF_REQUEST: Final = b"\x0a"
+
+
+class EncodedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A span as it waits for a destination."""
+
+    instance_id: str
+    data: bytes
+    """A `Span` message of opentelemetry-proto."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode: Final[msgspec.msgpack.Decoder[EncodedSpan]] = msgspec.msgpack.Decoder(EncodedSpan)
+
+
+def to_frame(span: EncodedSpan) -> bytes:
+    """As bytes for a spool."""
+    return _encode(span)
+
+
+def from_frame(frame: bytes) -> EncodedSpan:
+    """And back. Raises `msgspec.MsgspecError`."""
+    return _decode.decode(frame)
+
+
+class RequestEncoder:
+    """Makes requests; `resource` is what all spans have in common."""
+
+    def __init__(self, resource: Mapping[str, str]) -> None:
+        self._resource = dict(resource)
+        self._heads: dict[str, tuple[bytes, bytes]] = {}
+
+    def protobuf(self, spans: Iterable[EncodedSpan]) -> bytes:
+        """The request as protobuf."""
+        by_instance: dict[str, list[bytes]] = {}
+        for span in spans:
+            by_instance.setdefault(span.instance_id, []).append(present_field(_SPANS_OF_SCOPE, span.data))
+        parts = []
+        for instance_id, encoded in by_instance.items():
+            resource, scope = self._head(instance_id)
+            scope_spans = present_field(_SCOPES_OF_RESOURCE, scope + b"".join(encoded))
+            parts.append(present_field(_RESOURCES_OF_REQUEST, resource + scope_spans))
+        return b"".join(parts)
+
+    def json(self, spans: Sequence[EncodedSpan]) -> bytes:
+        """The request as OTLP/JSON."""
+        return as_json(ExportTraceServiceRequest.FromString(self.protobuf(spans)))
+
+    def _head(self, instance_id: str) -> tuple[bytes, bytes]:
+        """A `ResourceSpans` with its resource alone, and a `ScopeSpans` with its scope alone."""
+        found = self._heads.get(instance_id)
+        if found is None:
+            if len(self._heads) > 1000:
+                self._heads.clear()
+            made = request([(instance_id, Span())], resource=self._resource).resource_spans[0]
+            scope = made.scope_spans[0]
+            del scope.spans[:]
+            del made.scope_spans[1:]
+            scope_bytes = scope.SerializeToString()
+            del made.scope_spans[:]
+            found = self._heads[instance_id] = (made.SerializeToString(), scope_bytes)
+        return found
