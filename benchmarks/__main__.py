@@ -1,6 +1,6 @@
 """`make bench`: every measurement that the README quotes, one after the other. Name some to run only these.
 
-python -m benchmarks [dispatch tracking ingest otlp_in drain outage forwarding pages stats cleanup memory per_call scale]
+python -m benchmarks [NAME …], of those in `ALL` and `NAMED`.
 
 `scale`, ten million records, is measured only where it is named.
 """

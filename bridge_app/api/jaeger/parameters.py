@@ -40,7 +40,8 @@ _SEARCHED_AS: Final = {
     names.DELIVERY_ID: "delivery_id",
 }
 """Span attributes that the history has an index for."""
-_NOT_SEARCHED: Final = {one.name for one in names.ATTRIBUTES} - _SEARCHED_AS.keys() | {
+_KNOWN: Final = {one.name for one in names.ATTRIBUTES} | {"span.kind", SpanAttributes.HTTP_STATUS_CODE}
+_NOT_SEARCHED: Final = _KNOWN - _SEARCHED_AS.keys()
     "span.kind",
     SpanAttributes.HTTP_STATUS_CODE,
 }
