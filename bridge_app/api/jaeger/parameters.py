@@ -42,9 +42,6 @@ _SEARCHED_AS: Final = {
 """Span attributes that the history has an index for."""
 _KNOWN: Final = {one.name for one in names.ATTRIBUTES} | {"span.kind", SpanAttributes.HTTP_STATUS_CODE}
 _NOT_SEARCHED: Final = _KNOWN - _SEARCHED_AS.keys()
-    "span.kind",
-    SpanAttributes.HTTP_STATUS_CODE,
-}
 
 
 class JaegerQuery(msgspec.Struct, frozen=True, kw_only=True):
