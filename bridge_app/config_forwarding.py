@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID, SERVICE_VERSION
 
 from bridge_app.config_sections import Bytes, OptionalPath, Seconds, Section
 from bridge_app.errors import ConfigError
@@ -195,9 +196,9 @@ def from_environment(environ: Mapping[str, str]) -> DestinationConfig | None:
 def resource(environ: Mapping[str, str]) -> dict[str, str]:
     """Attributes of the resource; the instance's id is each span's own."""
     given = _pairs(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""), "OTEL_RESOURCE_ATTRIBUTES")
-    given.pop("service.instance.id", None)
+    given.pop(SERVICE_INSTANCE_ID, None)
     name = environ.get("OTEL_SERVICE_NAME", "").strip() or given.get("service.name") or SERVICE_NAME
-    return {"service.version": VERSION} | given | {"service.name": name}
+    return {SERVICE_VERSION: VERSION} | given | {"service.name": name}
 
 
 def _pairs(text: str, variable: str) -> dict[str, str]:
