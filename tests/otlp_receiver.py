@@ -171,7 +171,7 @@ def cut_answer(handler: BaseHTTPRequestHandler) -> bool:
     return True
 
 
-def partial(rejected: int, message: str) -> bytes:
+def partial_success(rejected: int, message: str) -> bytes:
     made = ExportTraceServiceResponse()
     made.partial_success.rejected_spans = rejected
     made.partial_success.error_message = message

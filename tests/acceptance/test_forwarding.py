@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
-from bridge_process import BridgeProcess, until
+from bridge_process import BridgeProcess
+from bridge_process import until as until_within
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_receiver import GrpcReceiver, HttpReceiver, Received, respond
 from own_servers import free_port
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ECHO = "def handle(event):\n    return event.data\n"
 FAIL = "def handle(event):\n    raise ValueError('no')\n"
+until = partial(until_within, seconds=40)
 SLOW = "import time\ndef handle(event):\n    time.sleep(60)\n"
 
 
@@ -48,12 +50,6 @@ def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
 
 def has_come(place: Received, count: int) -> bool:
     return len(place.spans) == count
-
-
-def sleep(_: object) -> bool:
-    """No answer, for longer than the test looks."""
-    time.sleep(3)
-    return True
 
 
 def configure(bridge: BridgeProcess, *destinations: dict[str, Any]) -> None:
@@ -141,10 +137,10 @@ def test_a_destination_that_is_away_gets_all_after_kills_and_the_others_do_not_w
     bridge.kill()
     bridge.start()
     ids += [bridge.post("echo", {"n": number}).headers["X-Trace-Id"] for number in range(20)]
-    assert until(lambda: {one.trace_id.hex() for one in receiver.spans} == set(ids), seconds=20)
+    assert until(lambda: {one.trace_id.hex() for one in receiver.spans} == set(ids))
     assert until(lambda: bridge.get("/executions", limit=1)["total"] == 80)
     back = HttpReceiver(port)
-    assert until(lambda: {one.trace_id.hex() for one in back.spans} == set(ids), seconds=40)
+    assert until(lambda: {one.trace_id.hex() for one in back.spans} == set(ids))
     assert until(lambda: destination(bridge, "away")["waiting_spans"] == 0)
     assert destination(bridge, "away")["dropped"] == {}
     back.close()
@@ -152,7 +148,8 @@ def test_a_destination_that_is_away_gets_all_after_kills_and_the_others_do_not_w
 
 def test_a_frozen_destination_delays_nothing_else(bridge: BridgeProcess, receiver: HttpReceiver) -> None:
     frozen = HttpReceiver()
-    frozen.fault = sleep
+    thawed = threading.Event()
+    frozen.fault = lambda _: thawed.wait(60)
     configure(
         bridge,
         {"name": "frozen", "endpoint": frozen.url, "timeout_seconds": 60},
@@ -167,6 +164,7 @@ def test_a_frozen_destination_delays_nothing_else(bridge: BridgeProcess, receive
     assert {one.trace_id.hex() for one in receiver.spans} > set(ids)
     assert frozen.seen == frozen_at
     assert until(lambda: bridge.get("/executions", limit=1)["total"] == 6)
+    thawed.set()
     frozen.close()
 
 

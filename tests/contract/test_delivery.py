@@ -6,15 +6,16 @@ import json
 import shutil
 import ssl
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc  # type: ignore[import-untyped]
 import msgspec
 import pytest
-from bridge_process import until
+from bridge_process import until as until_within
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp_receiver import Certificates, GrpcReceiver, HttpReceiver, cut_answer, partial, reset, respond
+from otlp_receiver import Certificates, GrpcReceiver, HttpReceiver, cut_answer, partial_success, reset, respond
 from own_servers import free_port
 
 from exporters.forwarding.delivery import Delivery
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Fault = Callable[[BaseHTTPRequestHandler], bool]
+
+
+until = partial(until_within, seconds=30)
 
 
 class Rig:
@@ -209,7 +213,7 @@ def test_one_bad_span_does_not_take_the_others_along(rig: Rig, receiver: HttpRec
 
 
 def test_a_partial_success_is_a_success_and_counted(rig: Rig, receiver: HttpReceiver) -> None:
-    receiver.fault = once(lambda one: respond(one, 200, partial(2, "too old")))
+    receiver.fault = once(lambda one: respond(one, 200, partial_success(2, "too old")))
     rig.put(5)
     rig.delivery.start()
     assert until(lambda: rig.report().sent == 3)
