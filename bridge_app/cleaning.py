@@ -66,7 +66,7 @@ def older_than(seconds: int, *, now: int) -> RetentionPolicy:
 class Cleaner:
     """Runs the retention of one store. Thread-safe."""
 
-    def __init__(self, store: dict[str, str | float | bool], bounds: Bounds) -> None:
+    def __init__(self, store: dict[str, str | int | float | bool], bounds: Bounds) -> None:
         self.bounds = bounds
         self.skipped = 0
         """Runs of `by_itself` that were left to another process."""

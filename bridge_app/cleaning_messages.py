@@ -10,7 +10,7 @@ from otel_tracker.query import PruneResult, RetentionPolicy
 class CleanupOrder(msgspec.Struct, frozen=True, kw_only=True):
     """The only line that the process reads."""
 
-    store: dict[str, str | float | bool]
+    store: dict[str, str | int | float | bool]
     """The arguments of `otel_tracker.storage.open_store`; the URL may hold a password, so it goes by pipe."""
     policy: RetentionPolicy
     rollups_before: int | None = None

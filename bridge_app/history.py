@@ -50,7 +50,7 @@ class History:
     def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         *,
-        store: dict[str, str | float | bool],
+        store: dict[str, str | int | float | bool],
         spool_root: Path,
         spool_max_bytes: int,
         sync: bool,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from otel_tracker.storage.store import SqlStore
 
 
-def store_arguments(config: Config) -> dict[str, str | float | bool]:
+def store_arguments(config: Config) -> dict[str, str | int | float | bool]:
     """What to call `open_store` with. The URL may hold a password."""
     selected = config.storage.selected
-    arguments: dict[str, str | float | bool] = {
+    arguments: dict[str, str | int | float | bool] = {
         "url": config.storage_url(),
         "max_connections": selected.max_connections,
         "bucket_seconds": config.execution_tracking.metrics_aggregation_interval,

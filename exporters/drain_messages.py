@@ -8,7 +8,7 @@ import msgspec
 class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The first line that the drain process reads: what to drain, and into what."""
 
-    store: dict[str, str | float | bool]
+    store: dict[str, str | int | float | bool]
     """The arguments of `otel_tracker.storage.open_store`; the URL may hold a password, so it goes by pipe."""
     spool_root: str
     instance_id: str

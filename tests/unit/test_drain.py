@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from exporters.drain import Delivered, Drain, pause_seconds
+from exporters.drain_messages import DrainSettings
 from exporters.isolation import Trial
 from exporters.spool import Spool
 
@@ -137,3 +139,9 @@ def test_a_torn_frame_waits_for_its_rest_while_its_owner_lives(bench: Bench) -> 
 @pytest.mark.parametrize(("worked", "pause"), [(0.0, 0.1), (0.004, 0.1), (0.01, 0.2), (0.04, 0.35), (9.0, 0.35)])
 def test_the_more_there_was_to_do_the_longer_frames_gather(worked: float, pause: float) -> None:
     assert pause_seconds(worked_seconds=worked) == pytest.approx(pause)
+
+
+def test_a_whole_number_of_the_stores_arguments_stays_one_on_its_way_to_the_drain_process() -> None:
+    settings = DrainSettings(store={"bucket_seconds": 3600}, spool_root="", instance_id="one")
+    arrived = msgspec.json.decode(msgspec.json.encode(settings), type=DrainSettings)
+    assert isinstance(arrived.store["bucket_seconds"], int)
