@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge_app import config_source, links
-from bridge_app.config_binding import Binder, fields, struct_of_items
+from bridge_app.config_binding import Binder
+from bridge_app.config_fields import fields, struct_of_items
 from bridge_app.config_forwarding import (
     FROM_ENVIRONMENT,
     DestinationConfig,

@@ -1,9 +1,7 @@
 """Nodes + environment → the fields of a struct tree, each with its origin; one exact message for whatever does not fit.
 
-Knows structs and their `Meta`, no single key. A field's `Meta.description` is the expectation quoted in messages;
-`Meta.extra` may say `secret` (never shown), `reference_only` (a literal in the file is refused), `duration` (text such
-as "1h30m", kept as seconds) or `size` (text such as "10GB", or a number, kept as bytes). Overrides:
-`BRIDGE__SECTION__KEY`. References: `${NAME}`, `$${` for a literal `${`.
+Knows structs and their `Meta` (see `config_fields`), no single key. Overrides: `BRIDGE__SECTION__KEY`. References:
+`${NAME}`, `$${` for a literal `${`.
 """
 
 from __future__ import annotations
@@ -12,70 +10,22 @@ import math
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from bridge_app import config_source
+from bridge_app.config_fields import MASK, PREFIX, Field, field_of, fields, struct_of_items
 from bridge_app.config_source import Node, Scalar, Sequence
+from bridge_app.config_values import builtin, nearest_choice, shown_as
 from bridge_app.errors import ConfigError
-from bridge_app.units import format_duration, format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-PREFIX = "BRIDGE__"
-MASK = "***"
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$\{)")
 
 _S = TypeVar("_S", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A leaf of the struct tree."""
-
-    path: str
-    type: Any
-    default: object
-    info: msgspec.inspect.Type
-    expectation: str
-    secret: bool
-    duration: bool
-    size: bool
-    reference_only: bool
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that overrides it."""
-        return PREFIX + self.path.replace(".", "__").upper()
-
-    def show(self, value: object) -> str:
-        """The value as a person would write it; a secret that is set is masked."""
-        if self.secret and value:
-            return MASK
-        if self.duration and isinstance(value, int):
-            return format_duration(value)
-        if self.size and isinstance(value, int):
-            return format_size(value)
-        return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
-
-
-def fields(struct: type[msgspec.Struct], *, prefix: str = "") -> Iterator[Field]:
-    """Every leaf below `struct`, in the order of declaration."""
-    for item in msgspec.structs.fields(struct):
-        path = f"{prefix}{item.encode_name}"
-        if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
-            yield from fields(item.type, prefix=f"{path}.")
-        else:
-            yield _leaf(path, item)
-
-
-def struct_of_items(kind: Any) -> type[msgspec.Struct] | None:
-    """The struct of which a field holds a tuple; None of any other field."""
-    found = get_args(kind)
-    is_list = get_origin(kind) is tuple and len(found) == 2 and found[1] is Ellipsis
-    return found[0] if is_list and isinstance(found[0], type) and issubclass(found[0], msgspec.Struct) else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,9 +57,9 @@ class Binder:
             if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
                 values[item.name] = self._struct(item.type, node=child, line=at, prefix=f"{path}.")
             elif (kind := struct_of_items(item.type)) is not None:
-                values[item.name] = self._structs(kind, _leaf(path, item), node=child, line=at)
+                values[item.name] = self._structs(kind, field_of(path, item), node=child, line=at)
             else:
-                values[item.name] = self._leaf_value(_leaf(path, item), node=child, line=at)
+                values[item.name] = self._leaf_value(field_of(path, item), node=child, line=at)
         return struct(**values)
 
     def _structs(self, kind: type[_S], leaf: Field, *, node: Node | None, line: int) -> tuple[_S, ...]:
@@ -125,7 +75,7 @@ class Binder:
         if node is None or (isinstance(node, Scalar) and node.kind == "null"):
             return ()
         if not isinstance(node, Sequence):
-            what = "a section" if isinstance(node, config_source.Mapping) else _shown(node, None)
+            what = "a section" if isinstance(node, config_source.Mapping) else shown_as(node, None)
             raise ConfigError(f"{leaf.path} is {what} ({binder.file}, line {line}): expected a list of sections")
         return tuple(
             binder._struct(kind, node=item, line=item.line, prefix=f"{leaf.path}[{number}].")
@@ -214,125 +164,15 @@ class Binder:
 
     def _convert(self, leaf: Field, node: Node, *, where: str, shown: str | None = None) -> object:
         try:
-            value = _builtin(leaf, node)
+            value = builtin(leaf, node)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError("a finite number is needed")  # noqa: TRY301 - one exit for the bad case
             return msgspec.convert(value, leaf.type)
         except (ValueError, msgspec.ValidationError) as error:
             hint = "" if isinstance(error, msgspec.ValidationError) else f" ({error})"
-            is_what = MASK if leaf.secret else _shown(node, shown)
-            close = _nearest_choice(leaf, shown or node.text) if isinstance(node, Scalar) else ""
+            is_what = MASK if leaf.secret else shown_as(node, shown)
+            close = nearest_choice(leaf, shown or node.text) if isinstance(node, Scalar) else ""
             raise ConfigError(f"{leaf.path} is {is_what} ({where}): expected {leaf.expectation}{hint}{close}") from None
-
-
-def _leaf(path: str, item: msgspec.structs.FieldInfo) -> Field:
-    info = msgspec.inspect.type_info(item.type)
-    extra: dict[str, Any] = {}
-    expectation = ""
-    if isinstance(info, msgspec.inspect.Metadata):
-        extra = info.extra or {}
-        expectation = str((info.extra_json_schema or {}).get("description", ""))
-        info = info.type
-    return Field(
-        path=path,
-        type=item.type,
-        default=item.default if item.default_factory is msgspec.NODEFAULT else item.default_factory(),
-        info=info,
-        expectation=expectation or _expectation(info),
-        secret=bool(extra.get("secret")),
-        duration=bool(extra.get("duration")),
-        size=bool(extra.get("size")),
-        reference_only=bool(extra.get("reference_only")),
-    )
-
-
-def _expectation(info: msgspec.inspect.Type) -> str:
-    match info:
-        case msgspec.inspect.BoolType():
-            return "true or false"
-        case msgspec.inspect.LiteralType(values=values):
-            return f"one of {', '.join(str(value) for value in values)}"
-        case _:
-            return "a text"
-
-
-def _choices(leaf: Field) -> list[str]:
-    return [str(value) for value in leaf.info.values] if isinstance(leaf.info, msgspec.inspect.LiteralType) else []
-
-
-def _builtin(leaf: Field, node: Node) -> object:
-    """The node as a plain value for this field; `ValueError` carries a hint where YAML sets a trap."""
-    match node:
-        case config_source.Mapping() | Scalar(kind="null") if isinstance(leaf.info, msgspec.inspect.DictType):
-            return _named_texts(node)
-        case config_source.Mapping():
-            raise ValueError("not a section")
-        case Sequence(items=items):
-            return [_text_or_value(item) if isinstance(item, Scalar) else _builtin(leaf, item) for item in items]
-        case Scalar() if _choices(leaf) or leaf.duration:
-            return _word(leaf, node)
-        case Scalar(kind="str") if leaf.size:
-            return _size(node.text)
-        case Scalar() if isinstance(leaf.info, msgspec.inspect.StrType):
-            return _text_or_value(node)
-    value = config_source.scalar_value(node)
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9][0-9.]*([eE][-+]?[0-9]+)?", value.strip()):
-        raise ValueError("remove the quotes" if node.quoted else "YAML reads this as text; write the digits out")
-    return value
-
-
-def _named_texts(node: config_source.Mapping | Scalar) -> dict[str, object]:
-    entries = node.entries if isinstance(node, config_source.Mapping) else {}
-    if not all(isinstance(item, Scalar) for _, item in entries.values()):
-        raise ValueError("each is one text")
-    return {key: _text_or_value(item) for key, (_, item) in entries.items() if isinstance(item, Scalar)}
-
-
-def _word(leaf: Field, node: Scalar) -> object:
-    if not leaf.duration:
-        return node.text
-    if node.kind != "str":
-        raise ValueError("the unit is missing")
-    try:
-        return parse_duration(node.text)
-    except ValueError:  # its message repeats the value, which may come from a reference
-        raise ValueError("units are d, h, m and s") from None
-
-
-def _size(text: str) -> int:
-    try:
-        return int(text) if text.isdecimal() and text.isascii() else parse_size(text)
-    except ValueError:  # its message repeats the value, which may come from a reference
-        raise ValueError("units are B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB") from None
-
-
-def _text_or_value(node: Scalar) -> object:
-    if node.kind == "str":
-        if any("\ud800" <= character <= "\udfff" for character in node.text):
-            raise ValueError("half of a surrogate pair, or bytes that are not UTF-8")
-        return node.text
-    readings = {"bool": "true or false", "null": "nothing"}
-    raise ValueError(f"YAML reads this as {readings.get(node.kind, 'a number')}; put it in quotes")
-
-
-def _shown(node: Node, shown: str | None) -> str:
-    match node:
-        case Scalar(kind="null", text=text) if not (shown or text):
-            return "empty"
-        case Scalar(kind=kind, text=text):
-            text = text if shown is None else shown
-            short = text if len(text) <= 80 else text[:77] + "..."
-            return repr(short) if kind == "str" or shown else short
-        case Sequence():
-            return "a list"
-        case _:
-            return "a section"
-
-
-def _nearest_choice(leaf: Field, word: str) -> str:
-    choices = {choice.lower(): choice for choice in _choices(leaf)}
-    close = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
-    return f"; did you mean {choices[close[0]]}?" if close else ""
 
 
 def _nearest(name: str, known: list[str]) -> str:

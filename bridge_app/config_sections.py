@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from bridge_app.config_binding import MASK, fields
+from bridge_app.config_fields import MASK, fields
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 (any free one) to 65535, such as 8001")]
 RemotePort = Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535, such as 5432")]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bridge_app.config import Config
-from bridge_app.config_binding import Field, fields
+from bridge_app.config_fields import Field, fields
 from bridge_app.config_forwarding import DestinationConfig
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from bridge_process import BridgeProcess
 
 from bridge_app.cli.root import run
 from bridge_app.config import Config
-from bridge_app.config_binding import fields
+from bridge_app.config_fields import fields
 from bridge_app.plugins.contract import BasePlugin, Event
 from bridge_app.plugins.discovery import NAME_PATTERN
 from bridge_app.plugins.registry import PluginState

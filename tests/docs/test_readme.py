@@ -18,7 +18,7 @@ from bridge_process import BridgeProcess, until
 from bridge_app.cli.lazy import LazyGroup
 from bridge_app.cli.root import root
 from bridge_app.config import Config
-from bridge_app.config_binding import fields
+from bridge_app.config_fields import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
