@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 from exporters.orphans import orphans
 from exporters.rare_log import RareLog
 from exporters.segments import sync_directory
-from exporters.spool_directory import DIRECTORY_MODE, Depth, SpoolDirectory, make_directory
+from exporters.spool_directory import Depth, SpoolDirectory
+from exporters.spool_folder import DIRECTORY_MODE, make_directory
 from exporters.spool_queue import SpoolQueue
 from exporters.spool_reader import SpoolReader
 from exporters.spool_writer import SpoolWriter

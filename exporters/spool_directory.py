@@ -20,17 +20,17 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporters.follower import FOLLOWER_FILES, Follower
+from exporters.follower import Follower
 from exporters.lock_files import lock_file
 from exporters.segments import count_frames, list_segments, sync_directory
 from exporters.spool_cursor import Cursor, CursorFile
+from exporters.spool_folder import last_sign_of_life, make_directory, unlink_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from exporters.segments import Segment
 
-DIRECTORY_MODE = 0o700
 _REFRESH_EVERY_SECONDS = 0.1  # beside a writer at work: each look is three system calls
 
 _registry_lock = threading.Lock()
@@ -61,7 +61,7 @@ class SpoolDirectory:
     def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
         self.instance_id = path.name
-        self.last_alive_ns = _last_sign_of_life(path)
+        self.last_alive_ns = last_sign_of_life(path)
         """When an earlier owner was last seen alive, in nanoseconds since the epoch: about a second exact."""
         self.unread_bytes = 0
         """At most so many; exact after `refresh`."""
@@ -212,7 +212,7 @@ class SpoolDirectory:
             if self._lock_descriptor < 0:
                 return
             if unlink:
-                _unlink_directory(self.path)
+                unlink_directory(self.path)
             self._cursor_file.close()
             if self._follower is not None:
                 self._follower.close()
@@ -274,29 +274,6 @@ class SpoolDirectory:
             for segment in self._segments
             if segment.number >= self.cursor.segment
         )
-
-
-def make_directory(path: Path) -> None:
-    """Make `path`, the root above it and that one's folder where absent, for nobody else to read."""
-    path.parent.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    path.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-
-
-def _last_sign_of_life(path: Path) -> int:
-    """Not the cursor's: who adopts a directory moves it too."""
-    signs = [path / "lock", *(segment.path for segment in list_segments(path))]
-    return max(sign.stat().st_mtime_ns for sign in signs)
-
-
-def _unlink_directory(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        (path / "dead").rmdir()
-    with contextlib.suppress(OSError):
-        for name in ("cursor", *FOLLOWER_FILES):
-            (path / name).unlink(missing_ok=True)
-        (path / "lock").unlink(missing_ok=True)
-        path.rmdir()
 
 
 def _disown_all() -> None:
