@@ -1,4 +1,4 @@
-"""The folder of a spool on the disk: made, dated and unlinked. Whose it is, and what it holds, is `spool_directory`'s."""
+"""The folder of a spool on the disk: made, dated and unlinked. Whose it is and what it holds is `spool_directory`'s."""
 
 from __future__ import annotations
 
