@@ -275,7 +275,7 @@ def test_health_says_what_works(bridge: BridgeProcess) -> None:
     accounting = health.pop("accounting")
     assert set(accounting) == {"started", "stored", "spooled", "in_flight", "dropped"}
     assert health.pop("version")
-    assert health == {"status": "ok", "webhooks": "ok", "storage": "ok", "interrupted_at_start": 0}
+    assert health == {"status": "ok", "webhooks": "ok", "storage": "ok", "interrupted_at_start": 0, "destinations": {}}
     assert bridge.client.get("/health/ready").status_code == 200
     assert bridge.client.get("/health/live").json() == {"status": "ok"}
 
