@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import httpx
 import pytest
 from fault_sweep import Fault, Watch, functions, name_of, planted
+from opentelemetry import trace
+from opentelemetry.util._once import Once
 
 import bridge_app.history
 import exporters.drain
@@ -234,6 +236,13 @@ class Sweep:
     def _note(self, fault: Fault, name: str) -> None:
         if fault.struck.is_set():
             self.failed.add(name)
+
+
+@pytest.fixture(autouse=True)
+def global_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that runs plugins in threads sets OpenTelemetry's, once a process: not for the tests after this one."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
 
 
 @pytest.fixture(autouse=True)

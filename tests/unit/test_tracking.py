@@ -65,6 +65,7 @@ def test_a_block_becomes_one_record(recorded: Recorded) -> None:
         instance_id="test",
         created_at=BEGIN + SECOND,
         updated_at=BEGIN + 2 * SECOND,
+        span='{"flags":3}',
     )
 
 
