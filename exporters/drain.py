@@ -113,6 +113,9 @@ class Drain:
             if self._stopping.is_set():
                 break
         self._is_caught_up = True
+        if self.last_error:  # what seemed to have failed was taken after all: there was nothing left to deliver
+            self.last_error = ""
+            self._on_change()
         return total
 
     def _count(self, delivered: Delivered) -> None:

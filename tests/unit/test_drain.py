@@ -30,6 +30,7 @@ class Destination:
         self.error: Exception | None = None
         self.refuses = b""
         self.stored = 0
+        self.fails_after_commit = False
         self.kept: SpoolPosition | None = None
         self.tried = threading.Event()
 
@@ -47,6 +48,9 @@ class Destination:
         delivered = Delivered(rejected=tuple((index, "refused") for index in refused))
         settle(delivered)
         self.kept = until
+        if self.fails_after_commit:
+            self.fails_after_commit = False
+            raise ConnectionError("cut in COMMIT")
         return delivered
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
@@ -95,6 +99,14 @@ def test_a_destination_that_is_away_gets_the_frames_later(bench: Bench) -> None:
     bench.destination.error = None
     assert bench.drain.once() == 1
     assert bench.destination.got == [b"a"]
+
+
+def test_what_was_taken_although_its_delivery_failed_leaves_no_error_behind(bench: Bench) -> None:
+    bench.put(b"a", b"b")
+    bench.destination.fails_after_commit = True
+    bench.drain.start()
+    assert bench.drain.finish(timeout_seconds=10)
+    assert (bench.destination.got, bench.drain.last_error) == ([b"a", b"b"], "")
 
 
 def test_the_thread_survives_what_the_destination_raises(bench: Bench) -> None:
