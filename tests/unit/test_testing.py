@@ -50,6 +50,7 @@ def test_child_spans_of_the_code_are_recorded_with_the_same_clock() -> None:
             status="error",
             error="gone",
             attributes='{"rows":3}',
+            span='{"flags":3}',
         )
     ]
 
