@@ -33,6 +33,8 @@ HOUR = 3_600_000_000_000
 NOON = 20_000 * 24 * HOUR + 12 * HOUR  # 2024-10-04T12:00:00Z
 END_OF_TIME = 2**63 - 1
 PAIRS = list(itertools.product(databases.KINDS, repeat=2))
+RING = list(zip(databases.KINDS, (*databases.KINDS[1:], databases.KINDS[0]), strict=True))
+"""Each database once as the source and once as the target: enough where the rows themselves are not the question."""
 UNUSUAL = "Größe 😀 \u202e\ufdfa %s ' \" \\ \x01\t\r\n \ufffd\uffff"
 
 
@@ -171,7 +173,7 @@ def test_the_hashes_are_the_same_whatever_the_databases(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("urls", PAIRS, indirect=True, ids="-".join)
+@pytest.mark.parametrize("urls", RING, indirect=True, ids="-".join)
 def test_a_second_copy_brings_what_ended_and_what_came_since(source: SqlStore, target: SqlStore) -> None:
     filled(source)
     copied(source, target)
@@ -215,7 +217,7 @@ HistoryCopy(source, target, started_before=2**63 - 1).run(advance=lambda work, _
 """
 
 
-@pytest.mark.parametrize("urls", PAIRS, indirect=True, ids="-".join)
+@pytest.mark.parametrize("urls", RING, indirect=True, ids="-".join)
 def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     source: SqlStore, target: SqlStore, urls: tuple[str, str]
 ) -> None:
