@@ -9,8 +9,6 @@ running as interrupted, and reports by lines on standard output. It ends when it
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporters.child_process import end_with, step_back
+from exporters.child_process import serve_parent, step_back, write_line
 from exporters.drain import Drain, catch_up, drain_some
 from exporters.drain_messages import DrainReport, DrainSettings
 from exporters.follower import is_followed_up
@@ -177,26 +175,14 @@ class DrainWorker:
 
 def main() -> None:
     """Serve the parent that started this process; it ends when the parent's end of the pipe does."""
-    parent = os.getppid()
     step_back()
-    line = sys.stdin.buffer.readline()
-    if not line.endswith(b"\n"):
-        return  # the parent ended before it had said what to do
-    settings = msgspec.json.decode(line, type=DrainSettings)
-    worker = DrainWorker(settings, report=_write_line)
+    serve_parent(_begin)
+
+
+def _begin(line: bytes) -> Callable[[bytes], None]:
+    worker = DrainWorker(msgspec.json.decode(line, type=DrainSettings), report=write_line)
     worker.start()
-    threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    line = sys.stdin.buffer.readline()
-    if line:
-        worker.finish(timeout_seconds=msgspec.json.decode(line, type=Finish).timeout_seconds)
-    os._exit(0)  # threads may be stuck in a database that does not answer; nothing here needs their farewell
-
-
-def _write_line(report: DrainReport) -> None:
-    try:
-        os.write(sys.stdout.fileno(), msgspec.json.encode(report) + b"\n")
-    except OSError:
-        os._exit(0)
+    return lambda last: worker.finish(timeout_seconds=msgspec.json.decode(last, type=Finish).timeout_seconds)
 
 
 if __name__ == "__main__":

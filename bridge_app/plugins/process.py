@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge_app.plugins.endings import ending
 from bridge_app.plugins.family import kill_family
 from bridge_app.plugins.frames import HEADER, Frames, FrameTooLargeError
 from bridge_app.plugins.logs import LogBuffer
@@ -269,9 +270,7 @@ class WorkerProcess:
                 self._frames.feed(chunk)
             self._take_frames()
         self._drain_outputs()
-        self._resolve(
-            Reply(None, ended=_ending(status), error_type="worker_crashed" if status < 0 else "plugin_exited")
-        )
+        self._resolve(Reply(None, ended=ending(status), error_type="worker_crashed" if status < 0 else "plugin_exited"))
         self._close()
 
     def _close(self) -> None:
@@ -288,14 +287,3 @@ class WorkerProcess:
             self.ready.set_result("")
         self.exited.set_result(None)
         self._on_exit(self)
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"the plugin ended its worker process with exit code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = " (by the system when memory runs out, or by somebody)" if status == -signal.SIGKILL else ""
-    return f"the worker process died of {name}{hint}"

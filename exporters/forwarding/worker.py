@@ -9,8 +9,6 @@ and a thread of its own. It reports by lines on standard output, and ends when i
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from exporters.child_process import end_with, step_back
+from exporters.child_process import serve_parent, step_back, write_line
 from exporters.follower import FOLLOWER_CURSOR, is_followed_up
 from exporters.forwarding.delivery import Delivery
 from exporters.forwarding.feed import Feed
@@ -197,25 +195,14 @@ def _has_unread(path: Path) -> bool:
 
 def main() -> None:
     """Serve the parent that started this process; it ends when the parent's end of the pipe does."""
-    parent = os.getppid()
     step_back()
-    line = sys.stdin.buffer.readline()
-    if not line.endswith(b"\n"):
-        return  # the parent ended before it had said what to do
-    forwarder = Forwarder(msgspec.json.decode(line, type=ForwardSettings), report=_write_line)
-    forwarder.start()
-    threading.Thread(target=end_with, args=(parent,), name="parent-watch", daemon=True).start()
-    line = sys.stdin.buffer.readline()
-    if line:
-        forwarder.finish(timeout_seconds=msgspec.json.decode(line, type=Finish).timeout_seconds)
-    os._exit(0)  # threads may be stuck in a backend that does not answer; nothing here needs their farewell
+    serve_parent(_begin)
 
 
-def _write_line(report: ForwardReport) -> None:
-    try:
-        os.write(sys.stdout.fileno(), msgspec.json.encode(report) + b"\n")
-    except OSError:
-        os._exit(0)
+def _begin(line: bytes) -> Callable[[bytes], None]:
+    worker = Forwarder(msgspec.json.decode(line, type=ForwardSettings), report=write_line)
+    worker.start()
+    return lambda last: worker.finish(timeout_seconds=msgspec.json.decode(last, type=Finish).timeout_seconds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,7 +44,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     statement: float = 5.0
 
 
-class Server:
+class Server(ABC):
     """A database server, seen from one process."""
 
     name = ""
@@ -65,21 +66,21 @@ class Server:
 
     # --- what a subclass says
 
+    @abstractmethod
     def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:
         """Of the driver's `connect`, which may take `connect` seconds; later waits should end after `seconds`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def descriptor(self, driver_connection: Any) -> int:
         """Of the connection's socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema_lock(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """Held by one process at a time while it creates or migrates tables."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table_sizes(self, connection: Connection) -> dict[str, int]:
         """Bytes by table, its indexes included."""
-        raise NotImplementedError
 
     def advice(self, error: BaseException) -> str:  # noqa: ARG002 - a subclass may look at it
         """What to add where the server's own words for a refused connection lead nowhere."""
@@ -175,10 +176,10 @@ class Server:
         """The server does it."""
         return 0.0
 
-    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:
+    def give_back(self, engine: Engine, *, pause: Callable[[float, int], None]) -> None:  # noqa: B027 - most need none
         """Nothing: the server uses the room for the next rows."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most need none
         """Nothing is held."""
 
     def _engine(self, *, seconds: float, read_only: bool, **pool: Any) -> Engine:

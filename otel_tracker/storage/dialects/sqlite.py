@@ -28,7 +28,7 @@ from sqlalchemy.pool import QueuePool
 
 from otel_tracker.errors import ConfigurationError, StorageSchemaError, StorageUnavailableError
 from otel_tracker.storage import schema
-from otel_tracker.storage.dialects import dbstat, sqlite_statements, vacuum
+from otel_tracker.storage.dialects import dbstat, sqlite_errors, sqlite_statements, vacuum
 from otel_tracker.storage.dialects.base import driver_error
 from otel_tracker.storage.mutex import ProcessMutex
 from otel_tracker.storage.pace import Pace
@@ -53,19 +53,6 @@ _UNSYNCED_PRAGMAS: Final = ("synchronous=NORMAL", "wal_autocheckpoint=0")
 _SYNCED_PRAGMAS: Final = ("synchronous=FULL", "wal_autocheckpoint=1000")
 _READER_PRAGMAS: Final = ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY")
 _LOG_TRIES: Final = 20
-_SCHEMA_WORDS: Final = ("no such table", "no such column", "has no column")
-_REFUSALS: Final = frozenset((3, 5, 6, 7, 8, 10, 11, 13, 14, 23, 26))
-"""PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB."""
-_DATA_ERRORS: Final = (
-    sqlite3.IntegrityError,
-    sqlite3.InterfaceError,
-    sqlite3.DataError,
-    sqlite3.ProgrammingError,
-    UnicodeEncodeError,
-    OverflowError,
-    TypeError,
-    KeyError,
-)
 
 
 class SQLite:
@@ -213,18 +200,9 @@ class SQLite:
     upsert = staticmethod(sqlite_statements.upsert)
     merge = staticmethod(sqlite_statements.merge)
 
-    def is_data_error(self, error: BaseException) -> bool:
-        """A value that cannot be bound or breaks a constraint; "locked", "full" and the like are not."""
-        return isinstance(driver_error(error), _DATA_ERRORS)
-
-    def is_schema_error(self, error: BaseException) -> bool:
-        """By the text: SQLite has one code for every error in SQL."""
-        return any(words in str(driver_error(error)) for words in _SCHEMA_WORDS)
-
-    def is_refusal(self, error: BaseException) -> bool:
-        """By the primary code; a busy database is locked as a whole."""
-        code = getattr(driver_error(error), "sqlite_errorcode", None)
-        return code is not None and code & 0xFF in _REFUSALS
+    is_data_error = staticmethod(sqlite_errors.is_data_error)
+    is_schema_error = staticmethod(sqlite_errors.is_schema_error)
+    is_refusal = staticmethod(sqlite_errors.is_refusal)
 
     def identity(self, connection: Connection) -> tuple[object, ...]:  # noqa: ARG002 - the signature is the protocol's
         """The file, whatever its path."""
