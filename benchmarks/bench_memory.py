@@ -30,7 +30,7 @@ def settled(port: int, pid: int) -> dict[str, float]:
             if json.load(answer)["spool"]["frames"] == 0:
                 break
         time.sleep(0.1)
-    time.sleep(1.0)  # the drain takes what is left of the load
+    time.sleep(1.0)  # the drain is done with its last batch, too
     server = psutil.Process(pid)
     drains = [child for child in server.children() if "exporters.drain_worker" in child.cmdline()]
     return {
