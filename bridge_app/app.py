@@ -14,7 +14,7 @@ import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from opentelemetry import trace
-from opentelemetry.semconv.attributes.service_attributes import SERVICE_VERSION
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID, SERVICE_VERSION
 from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
@@ -27,9 +27,11 @@ from bridge_app.api.scans import Scans
 from bridge_app.api.traces import TracesController
 from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
+from bridge_app.config_otlp import resource
 from bridge_app.daemons import Daemon
 from bridge_app.forwarding import Forwarding
 from bridge_app.history import History
+from bridge_app.instruments import Parts
 from bridge_app.metrics import Metrics
 from bridge_app.otlp_in import OtlpReceiver
 from bridge_app.plugins.runner import PluginRunner
@@ -88,7 +90,11 @@ class Application:
             Ledger(history=self.history, processor=self.tracking.processor) if self.history and self.tracking else None
         )
         self.otlp = _otlp(config, self.history, self.tracking) if self.history and self.tracking else None
-        self.metrics = Metrics(bridge=self.bridge, history=self.history, ledger=self.ledger, otlp=self.otlp)
+        self.metrics = Metrics(
+            Parts(self.bridge, self.runner, self.history, self.ledger, self.otlp),
+            resource=resource(os.environ) | {SERVICE_INSTANCE_ID: instance_id},
+            push=config.metrics.otlp,
+        )
         self.start_error: Exception | None = None
         self._daemons: list[Daemon] = []
 
@@ -187,7 +193,7 @@ class Application:
             await asyncio.to_thread(self.history.close)
         if self.tracking:
             self.tracking.shutdown()
-        self.metrics.close()
+        await asyncio.to_thread(self.metrics.close)
 
 
 def _daemons(history: History, *, cleanup_seconds: float) -> list[Daemon]:

@@ -70,6 +70,8 @@ class Cleaner:
         self.bounds = bounds
         self.skipped = 0
         """Runs of `by_itself` that were left to another process."""
+        self.runs = self.deleted = self.payloads_deleted = self.freed_bytes = 0
+        """Runs that came to their end, and what they removed; dry runs do not count."""
         self._store = store
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -97,7 +99,16 @@ class Cleaner:
             raise CleanupRunningError(report.holder, report.seconds)
         if report.result is None:
             raise StorageUnavailableError(report.why)
+        self._count(report.result)
         return report.result
+
+    def _count(self, result: PruneResult) -> None:
+        if not result.dry_run:
+            with self._lock:
+                self.runs += 1
+                self.deleted += result.deleted
+                self.payloads_deleted += result.payloads_deleted
+                self.freed_bytes += result.freed_bytes
 
     def begin_stop(self) -> None:
         """Have what runs end after the batch under way; nothing is begun any more. It does not wait."""

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge_app import config_source, links
+from bridge_app import config_metrics, config_source, links
 from bridge_app.config_binding import Binder
 from bridge_app.config_fields import fields, struct_of_items
 from bridge_app.config_forwarding import (
-    FROM_ENVIRONMENT,
     DestinationConfig,
     ForwardingConfig,
     from_environment,
     require_sound,
-    resource,
     with_absolute_paths,
 )
+from bridge_app.config_metrics import MetricsConfig, PushConfig
+from bridge_app.config_otlp import FROM_ENVIRONMENT, resource
 from bridge_app.config_sections import (
     AuthConfig,
     Links,
@@ -56,6 +56,7 @@ class Config(Section, frozen=True, kw_only=True):
     execution_tracking: TrackingConfig = TrackingConfig()
     otlp_in: OtlpInConfig = OtlpInConfig()
     forwarding: ForwardingConfig = ForwardingConfig()
+    metrics: MetricsConfig = MetricsConfig()
     logging: LoggingConfig = LoggingConfig()
     links: Links = msgspec.field(default_factory=dict)
 
@@ -75,6 +76,7 @@ class Config(Section, frozen=True, kw_only=True):
         _require_known_placeholders(config, origins=binder.origins)
         require_sound(config.forwarding.destinations, origins=binder.origins)
         config = _with_destination_of(environ, config, origins=binder.origins)
+        config = _with_metrics_of(environ, config, origins=binder.origins)
         base = path.absolute().parent if path else Path.cwd()
         return LoadedConfig(config=_with_absolute_paths(config, base), origins=binder.origins, path=path)
 
@@ -196,6 +198,14 @@ def _with_destination_of(environ: Mapping[str, str], config: Config, *, origins:
     return msgspec.structs.replace(config, forwarding=forwarding)
 
 
+def _with_metrics_of(environ: Mapping[str, str], config: Config, *, origins: dict[str, str]) -> Config:
+    """Where metrics go, by OpenTelemetry's variables where the file does not say it. Raises `ConfigError`."""
+    push = config_metrics.completed(config.metrics.otlp, environ, origins=origins)
+    if push.endpoint != config.metrics.otlp.endpoint:
+        origins.update((leaf.path, FROM_ENVIRONMENT) for leaf in fields(PushConfig, prefix="metrics.otlp."))
+    return msgspec.structs.replace(config, metrics=MetricsConfig(otlp=push))
+
+
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     def absolute(text: str) -> str:
         return os.path.normpath(base / os.path.expanduser(text)) if text else text  # noqa: PTH111 - never raises
@@ -213,6 +223,7 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
             config.forwarding,
             destinations=tuple(with_absolute_paths(one, base) for one in config.forwarding.destinations),
         ),
+        metrics=MetricsConfig(otlp=config_metrics.with_absolute_paths(config.metrics.otlp, base)),
         execution_tracking=replace(
             tracking, spool=replace(tracking.spool, directory=absolute(tracking.spool.directory))
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge_app.config_forwarding import resource
+from bridge_app.config_otlp import resource
 from exporters.forwarding.messages import DestinationReport, ForwardReport, ForwardSettings
 from exporters.forwarding.process import ForwardProcess
 

@@ -1,122 +1,97 @@
-"""`/metrics`: the figures of this process as OpenTelemetry instruments, read by Prometheus.
+"""`/metrics` and metrics over OTLP: the instruments of this process, one table for both.
 
-The instruments observe plain counters when they are scraped, so a request pays nothing for them.
+In: the parts of a bridge, and where to push. Out: Prometheus' text when it is scraped, and a request to an OTLP
+backend every `interval_seconds`, made by OpenTelemetry's own exporter in a thread of its own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.resources import Resource
 from prometheus_client import REGISTRY, generate_latest
 
-from otel_tracker.failsafe import failsafe
+from bridge_app.instruments import register
+from bridge_app.metric_exporters import open_exporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from opentelemetry.metrics import Meter
+    from opentelemetry.sdk.metrics.export import Metric, MetricExporter
 
-    from bridge_app.accounting import Ledger
-    from bridge_app.history import History
-    from bridge_app.otlp_in import OtlpReceiver
-    from bridge_app.webhooks import Bridge
+    from bridge_app.config_metrics import PushConfig
+    from bridge_app.instruments import Parts
+
+_CLOSE_MILLISECONDS: Final = 2000
 
 
 class Metrics:
-    """The instruments of one bridge."""
+    """The instruments of one bridge. `push` names an OTLP backend; without an endpoint nothing is pushed."""
 
-    def __init__(
-        self, *, bridge: Bridge, history: History | None, ledger: Ledger | None, otlp: OtlpReceiver | None = None
-    ) -> None:
-        self._bridge = bridge
-        self._history = history
-        self._ledger = ledger
-        self._otlp = otlp
-        self._reader = PrometheusMetricReader()
-        self._provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
-        meter = self._provider.get_meter("bridge_app")
-        counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
-        counter("webhook_bridge.executions", [self._executions], unit="{execution}", description="Ended executions")
-        counter("webhook_bridge.rejected", [self._rejected], unit="{request}", description="Deliveries refused")
-        counter("webhook_bridge.tracking.failures", [self._failures], unit="{failure}", description="Tracking faults")
-        counter("otel.sdk.span.started", [self._started], unit="{span}", description="Execution spans started")
-        counter("webhook_bridge.spool.dropped", [self._dropped], unit="{frame}", description="Frames lost, and why")
-        counter("webhook_bridge.otlp.spans", [self._received], unit="{span}", description="Spans of others, by result")
-        counter("webhook_bridge.cleanup.skipped", [self._skipped], unit="{run}", description="Cleanups left to others")
-        self._account_for(meter)
-        gauge("webhook_bridge.spool.size", [self._spool_bytes], unit="By", description="Bytes waiting for the store")
-        gauge("webhook_bridge.spool.age", [self._spool_age], unit="s", description="Age of the oldest waiting record")
-
-    def _account_for(self, meter: Meter) -> None:
-        """Started = stored + spooled + in flight + dropped."""
-
-        def observed(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-            return lambda _: [Observation(getattr(self._ledger.read(), name))] if self._ledger else []
-
-        told = {"started": "opened", "stored": "delivered to the store"}
-        for name, what in told.items():
-            meter.create_observable_counter(
-                f"webhook_bridge.executions.{name}",
-                [observed(name)],
-                unit="{execution}",
-                description=f"Executions {what}",
-            )
-        told = {"spooled": "that ended and wait for the store", "in_flight": "running now"}
-        for name, what in told.items():
-            meter.create_observable_gauge(
-                f"webhook_bridge.executions.{name}",
-                [observed(name)],
-                unit="{execution}",
-                description=f"Executions {what}",
-            )
-        meter.create_observable_counter(
-            "webhook_bridge.executions.dropped",
-            [self._lost],
-            unit="{execution}",
-            description="Executions whose end is nowhere, and why",
+    def __init__(self, parts: Parts, *, resource: Mapping[str, str], push: PushConfig) -> None:
+        """Raises `ConfigError` where `push` cannot be done."""
+        histograms = parts.history.realtime.histograms if parts.history else list
+        readers: list[MetricReader] = [_PrometheusReader(histograms)]
+        if push.endpoint:
+            readers.append(_PushReader(histograms, open_exporter(push), interval_seconds=push.interval_seconds))
+        self._provider = MeterProvider(
+            metric_readers=readers, resource=Resource(dict(resource)), shutdown_on_exit=False
         )
+        register(self._provider.get_meter("bridge_app"), parts)
 
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(REGISTRY)
 
     def close(self) -> None:
-        """Take the instruments out of the registry."""
-        self._provider.shutdown()
+        """Push once more, for two seconds at the most, and take the instruments out of the registry. May block."""
+        self._provider.shutdown(timeout_millis=_CLOSE_MILLISECONDS)
 
-    def _executions(self, _: CallbackOptions) -> Iterable[Observation]:
-        totals = self._history.realtime.totals() if self._history else {}
-        return [Observation(n, {"plugin": plugin, "status": status}) for (plugin, status), n in totals.items()]
 
-    def _rejected(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(n, {"reason": reason}) for reason, n in self._bridge.rejected.items()]
+class _PrometheusReader(PrometheusMetricReader):
+    def __init__(self, histograms: Callable[[], Sequence[Metric]]) -> None:
+        super().__init__()
+        self._histograms = histograms
 
-    def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(n, {"place": place}) for place, n in failsafe.failures.items()]
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        super()._receive_metrics(_with(self._histograms(), metrics_data), timeout_millis, **kwargs)
 
-    def _started(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._ledger.read().started)] if self._ledger else []
 
-    def _lost(self, _: CallbackOptions) -> Iterable[Observation]:
-        dropped = self._ledger.read().dropped if self._ledger else {}
-        return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
+class _PushReader(PeriodicExportingMetricReader):
+    def __init__(
+        self, histograms: Callable[[], Sequence[Metric]], exporter: MetricExporter, *, interval_seconds: float
+    ) -> None:
+        self._histograms = histograms
+        super().__init__(exporter, export_interval_millis=interval_seconds * 1000)
 
-    def _dropped(self, _: CallbackOptions) -> Iterable[Observation]:
-        dropped = self._history.spool_json()["dropped"] if self._history else {}
-        return [Observation(n, {"reason": reason}) for reason, n in dropped.items()]
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        super()._receive_metrics(_with(self._histograms(), metrics_data), timeout_millis, **kwargs)
 
-    def _received(self, _: CallbackOptions) -> Iterable[Observation]:
-        counts = self._otlp.counts.copy() if self._otlp else {}
-        return [Observation(n, {"result": result}) for result, n in counts.items()]
 
-    def _skipped(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._history.cleaner.skipped)] if self._history else []
-
-    def _spool_bytes(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._history.spool_json()["bytes"])] if self._history else []
-
-    def _spool_age(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._history.spool_json()["oldest_age_seconds"])] if self._history else []
+def _with(histograms: Sequence[Metric], data: MetricsData) -> MetricsData:
+    """The SDK's metrics, and the histograms that it does not keep, in the same scope; none without a value."""
+    found = [
+        ResourceMetrics(
+            resource=one.resource,
+            scope_metrics=[
+                ScopeMetrics(
+                    scope=each.scope,
+                    metrics=[metric for metric in (*each.metrics, *histograms) if metric.data.data_points],
+                    schema_url=each.schema_url,
+                )
+                for each in one.scope_metrics
+            ],
+            schema_url=one.schema_url,
+        )
+        for one in data.resource_metrics
+    ]
+    return MetricsData(resource_metrics=found)

@@ -77,6 +77,14 @@ def handle_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     )
 
 
+def status_of(error: Exception) -> int:
+    """The HTTP status that `handle_exception` answers with, as far as the exception alone says it."""
+    own = problem_type_for_error(error)
+    if own is not None:
+        return own.status
+    return error.status_code if isinstance(error, HTTPException) else 500
+
+
 def exception_handlers() -> dict[int | type[Exception], Callable[[AnyRequest, Exception], Response[bytes]]]:
     """What to pass to `Litestar(exception_handlers=...)`."""
     return {HTTPException: handle_exception, Exception: handle_exception}

@@ -7,6 +7,7 @@ The execution's span is itself the SERVER span of the request. The answer carrie
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from bridge_app.child_spans import child_span
 from bridge_app.deliveries import Delivery
 from bridge_app.outcomes import OUTLIVED_THE_GRACE, UNTOLD, answer_of, captured_output, failure_of
 from bridge_app.plugins.calls import Isolation, OutcomeKind
+from bridge_app.problem_handlers import status_of
 from bridge_app.problems import NotFoundError, UnavailableError
 from bridge_app.trace_context import NOTHING as NO_CONTEXT
 from bridge_app.trace_context import Policies, answer_headers, received, traceparent
@@ -64,6 +66,9 @@ class Bridge:
         self.runner = runner
         self.is_stopping = False
         self.rejected: dict[str, int] = {}
+        """Deliveries that were refused before they became an execution, by reason."""
+        self.answered: dict[int, int] = {}
+        """Answers to deliveries, by status."""
         self._tracker = tracker
         self._history = history
         self._durability = durability
@@ -113,8 +118,10 @@ class Bridge:
             if execution.span is not None:
                 response.headers.update(answer_headers(execution.span.get_span_context()))
             if receipt is not None and self._history:
+                begun = time.perf_counter_ns()
                 durable = await self._history.answers.keep(end, receipt, wanted=self._durability)
                 response.headers["X-Execution-Durable"] = durable
+                self._history.realtime.kept(time.perf_counter_ns() - begun)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
@@ -202,7 +209,13 @@ class Bridge:
             execution.end(error=error, failure=failure, attributes=attributes)
             if self._history:
                 status = failure.status if failure else Status.CANCELED if error else Status.COMPLETED
-                self._history.realtime.ended(delivery.plugin, status=status, duration=outcome.run_ns if outcome else 0)
+                self._history.realtime.ended(
+                    delivery.plugin,
+                    status=status,
+                    error_type=failure.error_type if failure else "canceled" if error else "",
+                    queue=outcome.queue_ns if outcome else 0,
+                    run=outcome.run_ns if outcome else 0,
+                )
         except BaseException as problem:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.close", problem)
 
@@ -255,6 +268,19 @@ def _span_headers(execution: Execution) -> tuple[str, str]:
 async def receive(plugin: FromPath[str], request: Request[Any, Any, State], state: State) -> Response[bytes]:
     """Run the plugin with the body (or the query) as its data, and answer with its result as JSON."""
     bridge: Bridge = state["bridge"]
+    status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+    try:
+        response = await _received(plugin, request, bridge)
+        status = response.status_code or HTTPStatus.OK.value
+    except Exception as error:
+        status = status_of(error)
+        raise
+    finally:
+        bridge.answered[status] = bridge.answered.get(status, 0) + 1
+    return response
+
+
+async def _received(plugin: str, request: Request[Any, Any, State], bridge: Bridge) -> Response[bytes]:
     if bridge.is_stopping:
         bridge.reject("stopping")
         raise UnavailableError("The bridge is stopping; send this delivery again in a moment.")

@@ -21,6 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc  # type: ignore[import-untyped]
 from google.protobuf.json_format import Parse
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -44,6 +52,7 @@ class Received:
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
 
     @property
@@ -61,7 +70,7 @@ class Received:
 
 
 class HttpReceiver(Received):
-    """`POST /v1/traces`. `fault` is what happens to a request instead of a 200; None: nothing."""
+    """`POST /v1/traces` and `/v1/metrics`. `fault` is what happens to a request instead of a 200; None: nothing."""
 
     def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
@@ -115,7 +124,10 @@ class HttpReceiver(Received):
         if handler.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         self.headers.append({name.lower(): value for name, value in handler.headers.items()})
-        if handler.headers["Content-Type"] == "application/json":
+        if handler.path.endswith("/v1/metrics"):
+            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
+            respond(handler, 200, b"")
+        elif handler.headers["Content-Type"] == "application/json":
             self.requests.append(_from_json(body))
             respond(handler, 200, b"{}", kind="application/json")
         else:
@@ -211,6 +223,16 @@ class Certificates:
         )
 
 
+class _GrpcMetrics(MetricsServiceServicer):
+    def __init__(self, received: Received) -> None:
+        self._received = received
+
+    def Export(self, request: ExportMetricsServiceRequest, context: Any) -> ExportMetricsServiceResponse:  # noqa: N802
+        self._received.headers.append(dict(context.invocation_metadata()))
+        self._received.metrics.append(request)
+        return ExportMetricsServiceResponse()
+
+
 class GrpcReceiver(Received, TraceServiceServicer):
     """The same over gRPC; `failures` are given first, each once."""
 
@@ -221,6 +243,7 @@ class GrpcReceiver(Received, TraceServiceServicer):
         self.sleep_seconds = 0.0
         self._server = grpc.server(ThreadPoolExecutor(4))
         add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        add_MetricsServiceServicer_to_server(_GrpcMetrics(self), self._server)  # type: ignore[no-untyped-call]
         if tls is None:
             self.port = self._server.add_insecure_port("127.0.0.1:0")
         else:

@@ -18,7 +18,7 @@ import uuid_utils
 from bridge_app.cli.command import Command, config_option, json_option, load_config, print_json
 from bridge_app.cli.tables import print_table
 from bridge_app.cli.text import size_text
-from bridge_app.config_forwarding import resource
+from bridge_app.config_otlp import resource
 from bridge_app.errors import BridgeError
 from exporters.otlp.answers import Verdict
 from exporters.otlp.senders import SenderError, open_sender

@@ -150,6 +150,11 @@ class WorkerPool:
             self._released = asyncio.Event()
             await self._released.wait()
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a worker."""
+        return len(self._queue)
+
     def worker_pids(self) -> list[int]:
         """Every live worker's process id, the spare included."""
         return sorted(worker.pid for worker in self._workers)

@@ -82,6 +82,8 @@ class PluginRegistry:
         self._generations: dict[Path, int] = {}
         self._look: asyncio.Task[None] | None = None  # the latest
         self._waiting_look: asyncio.Task[None] | None = None  # one that has not begun
+        self.loads: dict[tuple[str, str], int] = {}
+        """Versions that were looked at, by plugin and `loaded` or `broken`."""
         self._sought_at = -_UNKNOWN_INTERVAL_SECONDS
 
     @property
@@ -215,6 +217,8 @@ class PluginRegistry:
         except Exception as error:  # whoever waits for this check must be let go
             logger.exception("plugin %s could not be checked", found.name)
             version, description = None, Description(error=f"{found.path} could not be checked: {error!r}")
+        counted = found.name, "broken" if description.error else "loaded"
+        self.loads[counted] = self.loads.get(counted, 0) + 1
         if description.error:
             entry.error = description.error
             kept = "the version before it goes on serving" if entry.serving else "its route answers 503"

@@ -59,6 +59,16 @@ class PluginRunner:
         """The live worker processes; none in thread mode."""
         return self._pool.worker_pids() if isinstance(self._pool, WorkerPool) else []
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a worker."""
+        return self._pool.waiting
+
+    @property
+    def restarts(self) -> int:
+        """Worker processes that ended and were replaced."""
+        return self._pool.restarts if isinstance(self._pool, WorkerPool) else 0
+
     async def run(self, call: Call, *, on_span: Callable[[bytes], None] | None = None) -> Outcome:
         """Run one call to its end. `on_span` gets each span that ends in a worker meanwhile; it must not raise."""
         try:

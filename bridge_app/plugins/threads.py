@@ -48,7 +48,8 @@ class ThreadPool:
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
         self._free = asyncio.Semaphore(settings.workers)
-        self._waiting = 0
+        self.waiting = 0
+        """Calls that wait for a thread."""
         self._running: set[asyncio.Future[Reply]] = set()
         self._loaded: dict[str, loader.LoadedPlugin] = {}
         self._load_lock = threading.Lock()
@@ -84,16 +85,16 @@ class ThreadPool:
         begun = time.perf_counter_ns()
         if self._stopping:
             raise PoolStoppedError
-        if self._waiting >= self._settings.max_queue:
-            raise PoolOverloadedError(f"{self._waiting} calls wait already; plugins.max_queue is that many")
-        self._waiting += 1
+        if self.waiting >= self._settings.max_queue:
+            raise PoolOverloadedError(f"{self.waiting} calls wait already; plugins.max_queue is that many")
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 await self._free.acquire()
         except TimeoutError:
             raise PoolOverloadedError(f"no thread was free within {self._settings.timeout_seconds:g} s") from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
         sent = time.perf_counter_ns()
         logs = LogBuffer(self._settings.max_log_bytes)
         try:

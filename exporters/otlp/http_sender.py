@@ -40,10 +40,7 @@ class HttpSender:
         tls = settings.tls
         self._settings = settings
         self._encode = encoder.json if settings.protocol == "otlp-http-json" else encoder.protobuf
-        self._session = requests.Session()
-        # Proxies once, not for each request; and neither a .netrc nor a bundle of the user's may have a say.
-        self._session.proxies.update(get_environ_proxies(settings.endpoint))
-        self._session.trust_env = False
+        self._session = open_session(settings.endpoint)
         self._verify: bool | str = False if tls.insecure else (tls.ca_file or True)
         self._cert = (
             (tls.client_cert_file, tls.client_key_file) if tls.client_key_file else tls.client_cert_file or None
@@ -90,6 +87,14 @@ class HttpSender:
         with response:
             content = _read(response, until=time.monotonic() + settings.timeout_seconds)
         return _answer(response, content)
+
+
+def open_session(endpoint: str) -> requests.Session:
+    """Proxies once, not for each request; and neither a .netrc nor a bundle of the user's may have a say."""
+    session = requests.Session()
+    session.proxies.update(get_environ_proxies(endpoint))
+    session.trust_env = False
+    return session
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge_app.config import Config, effective_tree
-from bridge_app.config_forwarding import from_environment, resource
+from bridge_app.config_forwarding import from_environment
+from bridge_app.config_otlp import resource
 from bridge_app.errors import ConfigError
 from bridge_app.version import VERSION
 
