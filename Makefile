@@ -1,4 +1,4 @@
-# Four commands: setup, check, test, run. And three long ones: bench, bench-scale, soak.
+# Four commands: setup, check, test, run. And four long ones: bench, bench-scale, soak, phoenix.
 # The second start of each is instant: .venv/.ready is rebuilt only when the lock or pyproject changes.
 
 PYTHON ?= python3
@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PORT   ?=
 
-.PHONY: setup check format test run bench bench-scale soak lock clean help
+.PHONY: setup check format test run bench bench-scale soak phoenix lock clean help
 help:
 	@echo "make run    start the bridge on http://127.0.0.1:8001"
 	@echo "make test   run every test          make check  format, lint, types, architecture"
 	@echo "make bench  print the measurements  make soak   the long forms (100 kills, ...)"
 	@echo "make bench-scale  pages and statistics of ten million records, half an hour"
+	@echo "make phoenix  what Arize Phoenix shows of an execution; installs half a gigabyte"
 	@echo "make setup  set up only             make lock   pin the dependencies anew"
 
 $(READY): requirements.lock pyproject.toml
@@ -41,6 +42,10 @@ test: setup
 soak: setup
 	$(BIN)/python -m pytest -m soak --timeout=7200 $(ARGS)
 
+phoenix: setup
+	test -x .venv-phoenix/bin/phoenix || { $(PYTHON) -m venv .venv-phoenix && .venv-phoenix/bin/pip install --quiet arize-phoenix; }
+	PHOENIX=$(CURDIR)/.venv-phoenix/bin/phoenix $(BIN)/python -m pytest tests/acceptance/test_phoenix.py $(ARGS)
+
 run: setup
 	$(BIN)/webhook-bridge serve
 
@@ -54,4 +59,4 @@ lock:
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-phoenix .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,7 +14,7 @@ import uuid_utils
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from opentelemetry import trace
-from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID, SERVICE_VERSION
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID
 from opentelemetry.trace import ProxyTracerProvider
 
 from bridge_app.accounting import Ledger
@@ -40,7 +40,6 @@ from bridge_app.problem_handlers import exception_handlers
 from bridge_app.store_watch import LOOK_EVERY_SECONDS
 from bridge_app.stores import store_arguments
 from bridge_app.trace_context import Policies
-from bridge_app.version import VERSION
 from bridge_app.webhooks import Bridge, receive
 from exporters.otlp.given import Rules
 from otel_tracker import configure
@@ -62,6 +61,7 @@ class Application:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._resource = resource(os.environ)
         tracking = config.execution_tracking
         instance_id = str(uuid_utils.uuid7())
         self.history = _history(config, instance_id) if tracking.enabled else None
@@ -71,7 +71,7 @@ class Application:
         if self.history:
             self.tracking = configure(
                 self.history.spooled,
-                service_name="webhook-bridge",
+                service_name=self._resource["service.name"],
                 settings=capture_settings(config),
                 instance_id=instance_id,
                 shutdown_on_exit=False,
@@ -92,7 +92,7 @@ class Application:
         self.otlp = _otlp(config, self.history, self.tracking) if self.history and self.tracking else None
         self.metrics = Metrics(
             Parts(self.bridge, self.runner, self.history, self.ledger, self.otlp),
-            resource=resource(os.environ) | {SERVICE_INSTANCE_ID: instance_id},
+            resource=self._resource | {SERVICE_INSTANCE_ID: instance_id},
             push=config.metrics.otlp,
         )
         self.start_error: Exception | None = None
@@ -134,7 +134,7 @@ class Application:
                     "otlp": self.otlp,
                     "is_guarded": bool(self.config.auth.token),
                     "links": self.config.links,
-                    "resource": self._resource(),
+                    "resource": self._resource,
                 }
             ),
             lifespan=[self._lifespan],
@@ -144,11 +144,6 @@ class Application:
             logging_config=None,
             middleware=[lambda app: guard(app, token=self.config.auth.token, host=self.config.server.host)],
         )
-
-    def _resource(self) -> dict[str, str]:
-        """What all spans have in common, for those who read them elsewhere."""
-        found = self.tracking.provider.resource.attributes if self.tracking else {}
-        return {name: str(value) for name, value in found.items()} | {SERVICE_VERSION: VERSION}
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from exporters.otlp.resources import service_of
 from exporters.otlp.span_bytes import span_bytes
 from exporters.otlp.wire import EncodedSpan, to_frame
 from exporters.spool import Spool, SpoolOwnedError
@@ -114,4 +115,4 @@ def _encoded(row: Row, variant: tuple[PayloadPolicy, bool], *, instance_id: str)
     policy, aliases = variant
     span = span_bytes(row, policy=policy, aliases=aliases)
     instance = row.instance_id if isinstance(row, ExecutionRecord) else instance_id
-    return to_frame(EncodedSpan(instance or instance_id, span))
+    return to_frame(EncodedSpan(instance or instance_id, span, service_of(row)))

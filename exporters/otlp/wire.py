@@ -1,6 +1,6 @@
 """Requests put together from spans that are encoded already, without decoding them. Pure.
 
-In: spans as protobuf bytes, each with the id of the instance that made it. Out: an `ExportTraceServiceRequest` as
+In: spans as protobuf bytes, each with the instance and the service that made it. Out: an `ExportTraceServiceRequest` as
 protobuf or JSON. A message inside another is its tag, its length and its bytes, so that spans need only be lined up.
 Source: https://protobuf.dev/programming-guides/encoding/ and opentelemetry-proto 1.10, trace/v1/trace.proto.
 """
@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from exporters.otlp.messages import as_json, request
+from exporters.otlp.resources import resource_named
 from exporters.otlp.span_bytes import present_field
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class EncodedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     instance_id: str
     data: bytes
     """A `Span` message of opentelemetry-proto."""
+    service: str = ""
+    """Of which other program it is; empty for the bridge's own."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,20 +50,21 @@ def from_frame(frame: bytes) -> EncodedSpan:
 
 
 class RequestEncoder:
-    """Makes requests; `resource` is what all spans have in common."""
+    """Makes requests; `resource` is what all spans of the bridge's own have in common."""
 
     def __init__(self, resource: Mapping[str, str]) -> None:
         self._resource = dict(resource)
-        self._heads: dict[str, tuple[bytes, bytes]] = {}
+        self._heads: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
     def protobuf(self, spans: Iterable[EncodedSpan]) -> bytes:
         """The request as protobuf."""
-        by_instance: dict[str, list[bytes]] = {}
+        by_maker: dict[tuple[str, str], list[bytes]] = {}
         for span in spans:
-            by_instance.setdefault(span.instance_id, []).append(present_field(_SPANS_OF_SCOPE, span.data))
+            maker = span.instance_id, span.service
+            by_maker.setdefault(maker, []).append(present_field(_SPANS_OF_SCOPE, span.data))
         parts = []
-        for instance_id, encoded in by_instance.items():
-            resource, scope = self._head(instance_id)
+        for maker, encoded in by_maker.items():
+            resource, scope = self._head(maker)
             scope_spans = present_field(_SCOPES_OF_RESOURCE, scope + b"".join(encoded))
             parts.append(present_field(_RESOURCES_OF_REQUEST, resource + scope_spans))
         return b"".join(parts)
@@ -69,17 +73,19 @@ class RequestEncoder:
         """The request as OTLP/JSON."""
         return as_json(ExportTraceServiceRequest.FromString(self.protobuf(spans)))
 
-    def _head(self, instance_id: str) -> tuple[bytes, bytes]:
+    def _head(self, maker: tuple[str, str]) -> tuple[bytes, bytes]:
         """A `ResourceSpans` with its resource alone, and a `ScopeSpans` with its scope alone."""
-        found = self._heads.get(instance_id)
+        found = self._heads.get(maker)
         if found is None:
             if len(self._heads) > 1000:
                 self._heads.clear()
-            made = request([(instance_id, Span())], resource=self._resource).resource_spans[0]
+            instance_id, service = maker
+            named = resource_named(service, self._resource)
+            made = request([(instance_id, Span())], resource=named).resource_spans[0]
             scope = made.scope_spans[0]
             del scope.spans[:]
             del made.scope_spans[1:]
             scope_bytes = scope.SerializeToString()
             del made.scope_spans[:]
-            found = self._heads[instance_id] = (made.SerializeToString(), scope_bytes)
+            found = self._heads[maker] = (made.SerializeToString(), scope_bytes)
         return found

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from bridge_process import BridgeProcess
 from bridge_process import until as until_within
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_receiver import GrpcReceiver, HttpReceiver, Received, respond
 from own_servers import free_port
@@ -70,6 +72,32 @@ def forwarder(bridge: BridgeProcess) -> psutil.Process:
     return next(
         one for one in psutil.Process(bridge.process.pid).children() if "exporters.forwarding.worker" in one.cmdline()
     )
+
+
+def test_a_span_of_another_program_keeps_the_name_of_its_service(bridge: BridgeProcess, receiver: HttpReceiver) -> None:
+    """Sent to `/v1/traces`, forwarded on; a span that the plugin makes itself is the bridge's own."""
+    configure(bridge, {"name": "main", "endpoint": receiver.url})
+    bridge.start()
+    request = ExportTraceServiceRequest()
+    sent = request.resource_spans.add()
+    sent.resource.attributes.add(key="service.name").value.string_value = "shop"
+    spans = sent.scope_spans.add().spans
+    for number, name in enumerate(("execute order", "step"), start=1):
+        made = spans.add(trace_id=b"t" * 16, span_id=bytes([number]) * 8, name=name)
+        made.start_time_unix_nano = made.end_time_unix_nano = time.time_ns()
+    spans[0].attributes.add(key="otel_tracker.plugin.name").value.string_value = "order"
+    spans[1].parent_span_id = spans[0].span_id
+    headers = {"content-type": "application/x-protobuf"}
+    assert bridge.client.post("/v1/traces", content=request.SerializeToString(), headers=headers).status_code == 200
+    assert bridge.post("echo", {}).status_code == 200
+    assert until(lambda: has_come(receiver, 3))
+    names: dict[str, set[str]] = {}
+    for come in receiver.requests:
+        for resource in come.resource_spans:
+            service = next(one.value.string_value for one in resource.resource.attributes if one.key == "service.name")
+            names.setdefault(service, set()).update(span.name for span in resource.scope_spans[0].spans)
+    assert names == {"shop": {"execute order", "step"}, "orders": {"execute echo"}}
+    assert bridge.client.get("/api/services").json()["data"] == ["orders"]
 
 
 def test_one_webhook_is_one_server_span_everywhere(bridge: BridgeProcess, receiver: HttpReceiver) -> None:
