@@ -102,9 +102,10 @@ def test_phoenix_shows_an_execution_under_its_trace_id(bridge: BridgeProcess, ph
     assert (execution["parent_id"], step["parent_id"]) == (None, execution["context"]["span_id"])
     assert until(lambda: len(phoenix.spans(bad.headers["x-trace-id"])) == 2)
     failed = phoenix.spans(bad.headers["x-trace-id"])["execute order"]
-    assert (failed["status_code"], failed["status_message"]) == ("ERROR", "nothing left")
+    assert (failed["status_code"], failed["status_message"]) == ("ERROR", "ValueError: nothing left")
     (event,) = failed["events"]
     assert event["name"] == "exception"
-    assert event["attributes"]["exception.message"] == "nothing left"
+    assert event["attributes"]["exception.message"] == "ValueError: nothing left"
+    assert until(lambda: bridge.get("/destinations")["destinations"][0]["sent"] == 4)  # it is told once a second
     told = bridge.get("/destinations")["destinations"][0]
     assert (told["sent"], told["rejected"], told["dead_letters"], told["dropped"]) == (4, 0, 0, {})
