@@ -5,14 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-PORT   ?=
+JOBS   ?= 2
 
 .PHONY: setup check format test run bench bench-scale soak phoenix lock clean help
 help:
 	@echo "make run    start the bridge on http://127.0.0.1:8001"
 	@echo "make test   run every test          make check  format, lint, types, architecture"
 	@echo "make bench  print the measurements  make soak   the long forms (100 kills, ...)"
-	@echo "make bench-scale  pages and statistics of ten million records, half an hour"
+	@echo "make bench-scale  pages, statistics and a cleanup of ten million records, an hour"
 	@echo "make phoenix  what Arize Phoenix shows of an execution; installs half a gigabyte"
 	@echo "make setup  set up only             make lock   pin the dependencies anew"
 
@@ -37,7 +37,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 test: setup
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: setup
 	$(BIN)/python -m pytest -m soak --timeout=7200 $(ARGS)

@@ -1,16 +1,17 @@
-"""Pages and statistics of ten million records: `make bench-scale`. It takes half an hour and 9 GB of disk.
+"""Pages, statistics and a cleanup of ten million records: `make bench-scale`. It takes an hour and 10 GB of disk.
 
     python -m benchmarks.bench_scale [count [DATABASE]]
 
-See `bench_pages` and `bench_stats`. DATABASE is one that `benchmarks.seed` filled with `count` records.
+See `bench_pages`, `bench_stats` and `bench_cleanup`. DATABASE is one that `benchmarks.seed` filled with `count` records; nothing is cleaned up there.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
-from benchmarks import bench_pages, bench_stats
+from benchmarks import bench_cleanup, bench_pages, bench_stats
 from benchmarks.bench_drain import database
 from benchmarks.seed import seed
 
@@ -31,6 +32,7 @@ def main(count: int = 10_000_000, url: str = "") -> None:
         seed(made, count)
         print(f"scale     {count} records filled in, in {time.perf_counter() - begun:.0f} s", flush=True)
         measure(made, count)
+        bench_cleanup.main(database=Path(made.removeprefix("sqlite:///")))
 
 
 def measure(url: str, count: int) -> None:

@@ -20,6 +20,8 @@ PREVIEW_BYTES: Final = 2048
 INPUT_ALIAS: Final = "input.value"
 OUTPUT_ALIAS: Final = "output.value"
 """OpenInference's names, which Phoenix shows: https://github.com/Arize-ai/openinference, spec/semantic_conventions."""
+KIND: Final = "openinference.span.kind"
+"""Without it Phoenix calls a span's kind unknown; CHAIN is what leads from an input to an output."""
 MIME_TYPE: Final = "application/json"
 _FIELDS: Final = (
     ("input", names.INPUT),
@@ -47,6 +49,7 @@ def attributes(record: ExecutionRecord, policy: PayloadPolicy, *, aliases: bool)
         if text:
             found |= {name: text} if policy is PayloadPolicy.FULL else _preview(name, text)
     if aliases:
+        found[KIND] = "CHAIN"
         for alias, name in ((INPUT_ALIAS, names.INPUT), (OUTPUT_ALIAS, names.OUTPUT)):
             if name in found:
                 found[alias] = found[name]

@@ -53,7 +53,8 @@ def scan(connection: Connection, request: PageRequest) -> Found:
     looked_at, most, told = 0, request.budget.candidates, (0, False)
     if request.with_total and not counts:
         told = total(connection, request)
-    for number in sorted({min(COUNTED if counts else 4 * request.limit, most), most}):
+    first = min(COUNTED if counts else 4 * request.limit, most)
+    for number in sorted({first, min(4 * first, most), most}):
         last = candidate_at(connection, wanted, after, number - looked_at)
         room = number if counts and not looked_at else request.limit + 1 - len(found)
         statement = keyset.positions(wanted, after, limit=room, last=last)

@@ -119,8 +119,9 @@ def test_webhooks_are_served_without_a_store_and_recorded_once_it_is_back(echo: 
 
     shutil.rmtree(path.parent) if path.parent.is_dir() else path.parent.unlink()
     assert until(lambda: listed(echo) == ids)
+    assert until(lambda: health(echo)["spool"]["frames"] == 0)  # the spool's cursor moves after the commit
     told = health(echo)
-    assert (told["status"], told["storage"], told["spool"]["frames"]) == ("ok", "ok", 0)
+    assert (told["status"], told["storage"]) == ("ok", "ok")
     assert "Execution storage initialized successfully" in echo.log
 
 

@@ -189,6 +189,7 @@ def test_phoenix_finds_its_own_names() -> None:
     assert found["output.value"] == "{}"
     assert found["output.mime_type"] == "application/json"
     assert found["input.value"] == found["otel_tracker.input"]
+    assert found["openinference.span.kind"] == "CHAIN"
 
 
 def test_json_is_what_the_protocol_says_and_reads_back() -> None:
