@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_scale [count [DATABASE]]
 
-See `bench_pages`, `bench_stats` and `bench_cleanup`. DATABASE is one that `benchmarks.seed` filled with `count` records; nothing is cleaned up there.
+See `bench_pages`, `bench_stats` and `bench_cleanup`. DATABASE is one that `benchmarks.seed` filled with `count`
+records; nothing is cleaned up there.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from bridge_app.auth import guard
 from bridge_app.cleaning import Bounds
 from bridge_app.config_otlp import resource
 from bridge_app.daemons import Daemon
-from bridge_app.forwarding import Forwarding
+from bridge_app.forwarding import Forwarding, left_behind
 from bridge_app.history import History
 from bridge_app.instruments import Parts
 from bridge_app.metrics import Metrics
@@ -67,6 +67,7 @@ class Application:
         self.history = _history(config, instance_id) if tracking.enabled else None
         if not self.history and config.forwarding.destinations:
             logger.warning("Nothing is forwarded: execution_tracking.enabled is false")
+        _warn_of_left_behind(config)
         self.tracking: Configured | None = None
         if self.history:
             self.tracking = configure(
@@ -189,6 +190,19 @@ class Application:
         if self.tracking:
             self.tracking.shutdown()
         await asyncio.to_thread(self.metrics.close)
+
+
+def _warn_of_left_behind(config: Config) -> None:
+    names = [one.name for one in config.forwarding.destinations]
+    try:
+        left = left_behind(config.forward_directory(), names)
+    except OSError as error:
+        logger.warning("Whether spans wait for a destination that is not configured any more is not known: %s", error)
+        return
+    for name, size in left.items():
+        folder = config.forward_directory() / name
+        logger.warning("%d bytes wait for the destination %s, which is not configured: put it back, or delete %s",
+                       size, name, folder)  # fmt: skip
 
 
 def _daemons(history: History, *, cleanup_seconds: float) -> list[Daemon]:

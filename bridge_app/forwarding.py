@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from bridge_app.config_otlp import resource
 from exporters.forwarding.messages import DestinationReport, ForwardReport, ForwardSettings
 from exporters.forwarding.process import ForwardProcess
+from exporters.spool_reader import bytes_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from bridge_app.config import Config
     from exporters.forwarding.messages import DestinationSettings
@@ -73,3 +75,17 @@ class Forwarding:
         """The destinations, in the order of the configuration, and how each does."""
         reports = self.state.destinations
         return [(one, reports.get(one.name, DestinationReport())) for one in self.destinations]
+
+
+def waiting_in(folder: Path) -> int:
+    """Bytes that wait for the destination of this folder, whether or not a bridge runs."""
+    slots = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return sum(map(bytes_waiting, slots))
+
+
+def left_behind(root: Path, names: Iterable[str]) -> dict[str, int]:
+    """What waits in folders of destinations that are none of these any more, by name."""
+    known = set(names)
+    folders = [path for path in root.iterdir() if path.is_dir() and path.name not in known] if root.is_dir() else []
+    sizes = {folder.name: waiting_in(folder) for folder in sorted(folders)}
+    return {name: size for name, size in sizes.items() if size}

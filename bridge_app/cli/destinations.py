@@ -20,18 +20,17 @@ from bridge_app.cli.tables import print_table
 from bridge_app.cli.text import size_text
 from bridge_app.config_otlp import resource
 from bridge_app.errors import BridgeError
+from bridge_app.forwarding import left_behind, waiting_in
 from exporters.otlp.answers import Verdict
 from exporters.otlp.senders import SenderError, open_sender
 from exporters.otlp.span_bytes import span_bytes
 from exporters.otlp.wire import EncodedSpan, RequestEncoder
-from exporters.spool_reader import bytes_waiting
 from otel_tracker.record import ExecutionRecord, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge_app.config import Config
-    from bridge_app.config_forwarding import DestinationConfig
 
 TEST_PLUGIN: Final = "destination_test"
 _SAID: Final = {Verdict.TAKEN: "taken", Verdict.RETRY: "to be tried again"}
@@ -44,10 +43,12 @@ def list_destinations(config_path: Path | None, *, as_json: bool) -> None:
     """The destinations, and what waits for each.
 
     Those of the configuration and of the environment, with what waits on disk, and how many refused requests lie in
-    the folder dead/.
+    the folder dead/; and those that are not there any more, as long as something waits for them.
     """
     config = load_config(config_path).config
-    rows = [_row(config, one) for one in config.forwarding.destinations]
+    rows = [_row(config, one.name, one.protocol, one.settings().place) for one in config.forwarding.destinations]
+    names = [one.name for one in config.forwarding.destinations]
+    rows += [_row(config, name, "", "not configured") for name in left_behind(config.forward_directory(), names)]
     if as_json:
         print_json(rows)
     else:
@@ -67,15 +68,14 @@ def list_destinations(config_path: Path | None, *, as_json: bool) -> None:
         )
 
 
-def _row(config: Config, one: DestinationConfig) -> dict[str, str | int]:
-    folder = config.forward_directory() / one.name
-    slots = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+def _row(config: Config, name: str, protocol: str, place: str) -> dict[str, str | int]:
+    folder = config.forward_directory() / name
     return {
-        "name": one.name,
-        "protocol": one.protocol,
-        "endpoint": one.settings().place,
-        "waiting_bytes": sum(map(bytes_waiting, slots)),
-        "refused_requests": sum(1 for slot in slots for _ in slot.glob("dead/*.frame")),
+        "name": name,
+        "protocol": protocol,
+        "endpoint": place,
+        "waiting_bytes": waiting_in(folder),
+        "refused_requests": sum(1 for _ in folder.glob("*/dead/*.frame")),
         "folder": str(folder),
     }
 

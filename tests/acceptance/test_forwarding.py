@@ -68,6 +68,13 @@ def destination(bridge: BridgeProcess, name: str) -> dict[str, Any]:
     return found
 
 
+def destinations(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command of that name, run in this folder."""
+    command = [sys.executable, "-m", "bridge_app", "destinations", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
 def forwarder(bridge: BridgeProcess) -> psutil.Process:
     return next(
         one for one in psutil.Process(bridge.process.pid).children() if "exporters.forwarding.worker" in one.cmdline()
@@ -210,6 +217,31 @@ def test_what_a_stopped_bridge_had_not_sent_goes_out_after_the_next_start(
     back.close()
 
 
+def test_what_waits_for_a_destination_that_was_taken_out_is_told(bridge: BridgeProcess) -> None:
+    """It stays where it is, and goes out once the destination is back."""
+    port = free_port()
+    away = {"name": "away", "endpoint": f"http://127.0.0.1:{port}/v1/traces"}
+    configure(bridge, away)
+    bridge.start()
+    bridge.post("echo", {})
+    assert until(lambda: destination(bridge, "away")["waiting_spans"] == 1)
+    assert bridge.stop() == 0
+    configure(bridge)
+    bridge.start()
+    folder = bridge.folder / "data" / "forward" / "away"
+    assert "bytes wait for the destination away, which is not configured: put it back, or delete " in bridge.log
+    (row,) = json.loads(destinations(bridge.folder, "list", "--json").stdout)
+    assert (row["name"], row["endpoint"], row["folder"]) == ("away", "not configured", str(folder))
+    assert row["waiting_bytes"] > 100
+    assert bridge.stop() == 0
+    configure(bridge, away)
+    back = HttpReceiver(port)
+    bridge.start()
+    assert until(lambda: has_come(back, 1))
+    assert "which is not configured" not in bridge.log_of_this_start
+    back.close()
+
+
 def test_an_execution_that_a_dead_bridge_left_running_arrives_as_interrupted(
     bridge: BridgeProcess, receiver: HttpReceiver
 ) -> None:
@@ -279,13 +311,7 @@ def test_the_command_line_shows_what_a_destination_answers(tmp_path: Path, recei
     )
     (tmp_path / "config.yaml").write_text(text)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bridge_app", "destinations", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-
+    run = partial(destinations, tmp_path)
     answer = run("test", "here", "--json")
     told = json.loads(answer.stdout)
     assert (answer.returncode, told["verdict"], told["answer"]) == (0, "taken", "HTTP 200 OK")
