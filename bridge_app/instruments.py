@@ -1,7 +1,7 @@
 """The instruments of a bridge: one table of what is told, by `/metrics` and over OTLP.
 
 In: the parts of a bridge. Out: for each instrument its values with their labels, read from counters that are kept
-anyway, when somebody asks: a request pays nothing for them. Labels are registered plugins, configured destinations and
+anyway, when somebody asks, in whichever thread: a request pays nothing for them. Labels are registered plugins, configured destinations and
 words of closed lists, so what callers send cannot make them grow. Names follow OpenTelemetry's conventions for metrics;
 `otel.sdk.*` are its own, https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/. docs/metrics.md prints the
 table.
@@ -266,7 +266,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
     Instrument(
         "counter", "webhook_bridge.tracking.failures", "{failure}", ("place",), "Faults inside tracking, all caught",
-        lambda _: ((count, (place,)) for place, count in failsafe.failures.items()),
+        lambda _: ((count, (place,)) for place, count in failsafe.failures.copy().items()),
     ),
     Instrument(
         "updown", "webhook_bridge.queue.size", "{call}", (), "Calls that wait for a worker",

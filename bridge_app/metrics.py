@@ -59,7 +59,9 @@ class Metrics:
 
 class _PrometheusReader(PrometheusMetricReader):
     def __init__(self, histograms: Callable[[], Sequence[Metric]]) -> None:
-        super().__init__()
+        super().__init__(
+            scope_info_enabled=False
+        )  # there is one scope, and three labels of it on each line say nothing
         self._histograms = histograms
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:

@@ -156,8 +156,8 @@ class WorkerPool:
         return len(self._queue)
 
     def worker_pids(self) -> list[int]:
-        """Every live worker's process id, the spare included."""
-        return sorted(worker.pid for worker in self._workers)
+        """Every live worker's process id, the spare included. From any thread."""
+        return sorted(worker.pid for worker in list(self._workers))
 
     async def _acquire(self, version: Version) -> WorkerProcess:
         if self._stopping:

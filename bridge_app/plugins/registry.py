@@ -92,8 +92,8 @@ class PluginRegistry:
         return self._listing.problems
 
     def list(self) -> list[PluginInfo]:
-        """Every plugin, by name."""
-        return [self._info(self._entries[name]) for name in sorted(self._entries)]
+        """Every plugin, by name. From any thread."""
+        return [self._info(entry) for _, entry in sorted(self._entries.items())]
 
     def get(self, name: str) -> PluginInfo | None:
         """The plugin of that name, or None."""

@@ -34,11 +34,11 @@ def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
 
 
 def scraped(bridge: BridgeProcess) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """By name, then by labels without the scope's."""
+    """By name, then by labels."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(bridge.client.get("/metrics").text):
         for sample in family.samples:
-            labels = tuple(sorted((k, v) for k, v in sample.labels.items() if not k.startswith("otel_scope_") and v))
+            labels = tuple(sorted((k, v) for k, v in sample.labels.items() if v))
             found.setdefault(sample.name, {})[labels] = sample.value
     return found
 

@@ -229,7 +229,7 @@ def test_every_execution_is_accounted_for(bridge: BridgeProcess) -> None:
 
     send(bridge, request(span(1, trace=4, attributes={"otel_tracker.plugin.name": "counted"})))
     assert until(is_settled)
-    assert "webhook_bridge_otlp_spans_total{otel_scope" in bridge.client.get("/metrics").text
+    assert 'webhook_bridge_otlp_spans_total{result="' in bridge.client.get("/metrics").text
 
 
 def test_a_full_spool_is_told_and_nothing_is_lost(tmp_path: Any) -> None:
