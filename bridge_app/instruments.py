@@ -1,10 +1,10 @@
 """The instruments of a bridge: one table of what is told, by `/metrics` and over OTLP.
 
 In: the parts of a bridge. Out: for each instrument its values with their labels, read from counters that are kept
-anyway, when somebody asks, in whichever thread: a request pays nothing for them. Labels are registered plugins, configured destinations and
-words of closed lists, so what callers send cannot make them grow. Names follow OpenTelemetry's conventions for metrics;
-`otel.sdk.*` are its own, https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/. docs/metrics.md prints the
-table.
+anyway, when somebody asks, in whichever thread: a request pays nothing for them. Labels are registered plugins,
+configured destinations and words of closed lists, so what callers send cannot make them grow. Names follow
+OpenTelemetry's conventions for metrics; `otel.sdk.*` are its own,
+https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/. docs/metrics.md prints the table.
 """
 
 from __future__ import annotations
