@@ -26,13 +26,7 @@ class AbsentSpool:
         self._lock = threading.Lock()
         self._refused = 0
 
-    def append(
-        self,
-        frame: bytes,  # noqa: ARG002 - the signature is Spool's
-        on_refusal: Callable[[str], object] | None = None,
-        *,
-        is_awaited: bool = True,  # noqa: ARG002 - the signature is Spool's
-    ) -> int | None:
+    def append(self, frame: bytes, on_refusal: Callable[[str], object] | None = None) -> int | None:  # noqa: ARG002 - the signature is Spool's
         """Refuse."""
         with self._lock:
             self._refused += 1

@@ -18,15 +18,12 @@ from otel_tracker.failsafe import failsafe
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from exporters.loans import Lends, Loan
 
 
 logger = logging.getLogger("exporters.lane")
 _STUCK_SECONDS: Final = 1.0
-GATHER_SECONDS: Final = 0.01
-"""How long what nobody waits for may lie, so that more comes: each group costs the loop as much as a small webhook."""
 
 
 class _Under(NamedTuple):
@@ -47,7 +44,7 @@ class Lane:
         self._coming: Appender | None = None
         """Started, and not taken by the loop yet."""
         self._under: _Under | None = None
-        self._is_asked = self._is_asked_later = False
+        self._is_asked = False
         self._asked_at = 0.0
         self._is_closed = False
 
@@ -59,35 +56,27 @@ class Lane:
 
     # --- any thread
 
-    def ask(self, *, is_awaited: bool = True) -> bool:
+    def ask(self) -> bool:
         """Have the queue looked at, soon; False where the writer must do it."""
-        if self._is_asked or (self._is_asked_later and not is_awaited):
+        if self._is_asked:
             return True
         if self._appender is None or self._is_closed:
             return False
+        self._is_asked, self._asked_at = True, time.monotonic()
         try:
-            if is_awaited:
-                self._is_asked, self._asked_at = True, time.monotonic()
-                self._in_loop(self._push)
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self._push)
             else:
-                self._is_asked_later, self._asked_at = True, time.monotonic()
-                self._in_loop(self._wait_for_more)
+                self._loop.call_soon_threadsafe(self._push)
         except RuntimeError:  # the loop is closed
-            self._is_closed, self._is_asked, self._is_asked_later = True, False, False
+            self._is_closed, self._is_asked = True, False
             return False
         return True
 
-    def _in_loop(self, act: Callable[[], None]) -> None:
-        if threading.get_ident() == self._thread:
-            self._loop.call_soon(act)
-        else:
-            self._loop.call_soon_threadsafe(act)
-
     def keep(self) -> None:
         """Start an appender if there is none; to be called again and again. OSError where that fails."""
-        is_asked = self._is_asked or self._is_asked_later
-        if is_asked and time.monotonic() - self._asked_at > _STUCK_SECONDS:
-            self._is_asked = self._is_asked_later = False  # the loop is held up, or a callback failed
+        if self._is_asked and time.monotonic() - self._asked_at > _STUCK_SECONDS:
+            self._is_asked = False  # the loop is held up, or a callback failed
             self._spool.recall()
         if self._appender is None and self._coming is None and not self._is_closed:
             appender = self._coming = Appender(sync=self._sync)
@@ -115,11 +104,8 @@ class Lane:
             self._appender = coming
             self._loop.add_reader(coming.fileno(), self._on_readable)
 
-    def _wait_for_more(self) -> None:
-        self._loop.call_later(GATHER_SECONDS, self._push)
-
     def _push(self) -> None:
-        self._is_asked = self._is_asked_later = False
+        self._is_asked = False
         try:
             self._send()
         except OSError:

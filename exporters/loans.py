@@ -53,6 +53,6 @@ class Lends(Protocol):
 class TakesLoans(Protocol):
     """Who works in the writer's place."""
 
-    def ask(self, *, is_awaited: bool) -> bool:
-        """Look at the queue, soon, or where nobody waits for it a little later; False where the writer must."""
+    def ask(self) -> bool:
+        """Look at the queue, soon; False where the writer must."""
         ...

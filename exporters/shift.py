@@ -24,7 +24,6 @@ class Shift:
         """A bare lock is the cheapest wake-up: held while the writer has no call, acquired by it to wait for one."""
         self.woken.acquire()
         self._idle = False
-        self._is_awaited = False
 
     @property
     def is_free(self) -> bool:
@@ -35,18 +34,10 @@ class Shift:
         """The writer found nothing to do; it waits for `woken` next, without the lock."""
         self._idle = True
 
-    def start_work(self, *, is_awaited: bool = False) -> None:
-        """Have what is queued written, by the lane if it will; nothing to do where somebody is at it.
-
-        Where nobody waits for any of it, a lane may let more come.
-        """
-        self._is_awaited = self._is_awaited or is_awaited
-        if self._idle and self.loan is None and (self.lane is None or not self.lane.ask(is_awaited=self._is_awaited)):
+    def start_work(self) -> None:
+        """Have what is queued written, by the lane if it will; nothing to do where somebody is at it."""
+        if self._idle and self.loan is None and (self.lane is None or not self.lane.ask()):
             self.wake_writer()
-
-    def take_all(self) -> None:
-        """Everything that is queued was taken."""
-        self._is_awaited = False
 
     def wake_writer(self) -> None:
         """Have the writer look, unless it does or a loan is out."""

@@ -112,16 +112,14 @@ class Spool:
         """See `SpoolDirectory.mark_alive`."""
         self._directory.mark_alive()
 
-    def append(
-        self, frame: bytes, on_refusal: Callable[[str], object] | None = None, *, is_awaited: bool = True
-    ) -> int | None:
+    def append(self, frame: bytes, on_refusal: Callable[[str], object] | None = None) -> int | None:
         """Queue a frame and return its number (1, 2, 3 …), or None when it is refused, counted in `dropped`.
 
         Reasons: `spool_full`, `queue_full` (the disk is too slow), `disk_full` and `io_error` (it fails, and memory is
         full too), `too_large`, `closed`, `forked`, `internal_error`; `on_refusal` is called with it, and must be quick.
-        Where it is not awaited, it may lie a hundredth of a second. Never blocks on the disk, never raises.
+        Never blocks on the disk, never raises.
         """
-        return self._queue.append(frame, on_refusal, is_awaited=is_awaited)
+        return self._queue.append(frame, on_refusal)
 
     @property
     def written(self) -> int:

@@ -64,9 +64,7 @@ class SpoolQueue:
 
     # --- any thread
 
-    def append(
-        self, frame: bytes, on_refusal: Callable[[str], object] | None = None, *, is_awaited: bool = True
-    ) -> int | None:
+    def append(self, frame: bytes, on_refusal: Callable[[str], object] | None = None) -> int | None:
         """See `Spool.append`."""
         size = len(frame) + HEADER_BYTES
         with self._lock:
@@ -79,7 +77,7 @@ class SpoolQueue:
             self._room.queued_bytes += size
             self._queue.append(frame)
             self.sequence += 1
-            self._shift.start_work(is_awaited=is_awaited)
+            self._shift.start_work()
             return self.sequence
 
     @property
@@ -158,7 +156,6 @@ class SpoolQueue:
                 self._shift.wake_writer()
                 return None
             frames, self._queue = self._queue, []
-            self._shift.take_all()
             loan = self._shift.loan = Loan(frames, size, *place)
             return loan
 
@@ -207,7 +204,7 @@ class SpoolQueue:
         """Queue again what was taken, before what came since."""
         with self._lock:
             self._queue[:0] = frames
-            self._shift.start_work(is_awaited=True)  # where the hang is over already
+            self._shift.start_work()  # where the hang is over already
 
     def note_written(self, count: int) -> None:
         """So many more frames are in a file."""
@@ -233,7 +230,6 @@ class SpoolQueue:
             if self._queue:
                 pending.extend(self._queue)
                 self._queue.clear()
-                self._shift.take_all()
                 return True
             if self._closed_reason is not None:
                 return False

@@ -141,7 +141,7 @@ class SpooledSpanExporter:
         if record is not None and span.end_time is not None:
             sequence = self._append_end(span, frame.data, record)
         else:
-            sequence = self.spool.append(frame.data, is_awaited=False)
+            sequence = self.spool.append(frame.data)
         if record is not None:
             self.unsettled.add(record, size=len(frame.data), sequence=sequence or 0)
         return sequence is not None
@@ -150,7 +150,7 @@ class SpooledSpanExporter:
         if span.context is not None:
             self._starts.pop(span.context.span_id, None)
         receipt = self._receipts.pop(record.id, None)
-        sequence = self.spool.append(data, self.account.drop, is_awaited=receipt is not None)
+        sequence = self.spool.append(data, self.account.drop)
         if sequence is not None:
             self.account.accept(sequence)
         if receipt is not None:

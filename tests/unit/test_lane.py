@@ -114,35 +114,6 @@ def test_everyday_work_does_not_wake_the_writer(bench: Bench) -> None:
     assert bench.spool.depth.frames == 201
 
 
-def test_what_nobody_waits_for_is_written_with_what_somebody_does(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exporters.lane.GATHER_SECONDS", 600)
-    appender = bench.lane._appender
-    assert appender
-    groups, last = appender._number, 0
-    for frame in (b"a", b"b", b"c"):
-        sequence = bench.spool.append(frame, is_awaited=False)
-        assert sequence
-        last = sequence
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), bench.loop).result(10)
-    assert bench.spool.synced < last - 2
-    assert bench.keep(b"d")
-    assert appender._number == groups + 1
-    assert bench.frames()[-4:] == [b"a", b"b", b"c", b"d"]
-
-
-def test_what_nobody_waits_for_is_written_soon_all_the_same(bench: Bench) -> None:
-    bench.writer_rests()
-    groups = bench.lane._appender._number if bench.lane._appender else 0
-    last = [bench.spool.append(b"x%d" % number, is_awaited=False) for number in range(3)][-1]
-    assert last
-    assert bench.spool.wait(last, timeout_seconds=10)
-    assert bench.lane._appender
-    assert bench.lane._appender._number > groups
-    assert bench.writer_rests()
-
-
 def test_appends_of_many_threads_come_whole(bench: Bench) -> None:
     def append(name: int) -> None:
         for number in range(300):
