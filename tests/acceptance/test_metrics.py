@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,22 @@ def test_a_backend_that_is_away_is_told_once_and_delays_nothing(bridge: BridgePr
     assert until(lambda: place.seen > refused + 5)
     assert bridge.log.count("404") == 1
     assert bridge.stop() == 0
+    place.close()
+
+
+def test_a_frozen_backend_holds_up_neither_webhooks_nor_the_stop(bridge: BridgeProcess) -> None:
+    place, thawed = HttpReceiver(), threading.Event()
+    place.fault = lambda _: thawed.wait(60)
+    endpoint = place.url.replace("/v1/traces", "/v1/metrics")
+    bridge._environment |= {
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "60000",
+    }
+    bridge.start()
+    assert until(lambda: place.seen == 1)
+    deliver(bridge)
+    assert bridge.stop() == 0  # waits for half the time that the backend is frozen
+    thawed.set()
     place.close()
 
 
