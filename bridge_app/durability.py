@@ -39,6 +39,8 @@ class _Ending(NamedTuple):
     end: Callable[[], None]
     receipt: Receipt
     future: asyncio.Future[None]
+    waits: bool
+    """Until its record is safe; else only until it is ended."""
 
 
 class DurableAnswers:
@@ -67,12 +69,15 @@ class DurableAnswers:
         self._loop, self._thread = loop, threading.get_ident()
 
     async def keep(self, end: Callable[[], None], receipt: Receipt, *, wanted: str) -> str:
-        """Call `end`, soon; `disk`, `process` or `none`: what the record has reached then, after at most 50 ms."""
+        """Call `end`, soon; `disk`, `process` or `none`: what the record has reached then, after at most 50 ms.
+
+        Where `off` is wanted the answer waits for nothing but its group, and says `none`.
+        """
         loop = self._loop
         if loop is None:
             end()
             return "none"
-        ending = _Ending(end, receipt, loop.create_future())
+        ending = _Ending(end, receipt, loop.create_future(), wanted != "off")
         if not self._futures:
             loop.call_later(DURABLE_WITHIN_SECONDS, self._expire, self._futures)
         self._ending.append(ending)
@@ -88,7 +93,7 @@ class DurableAnswers:
             if ending in self._ending:
                 self.flush()
         sequence = receipt.sequence
-        if sequence is None:
+        if sequence is None or not ending.waits:
             return "none"
         if wanted == "disk" and self._spool.synced >= sequence:
             return "disk"
@@ -104,7 +109,10 @@ class DurableAnswers:
                 ending.end()
             except BaseException as error:  # noqa: BLE001 - one that fails must not take the others along
                 failsafe.caught("durability.end", error)
-        self._waiting.extend((ending.receipt.sequence or 0, ending.future) for ending in group)
+            if ending.waits:
+                self._waiting.append((ending.receipt.sequence or 0, ending.future))
+            elif not ending.future.done():
+                ending.future.set_result(None)
         self._release()  # the commit may have come already
 
     def _expire(self, group: list[asyncio.Future[None]]) -> None:

@@ -82,7 +82,7 @@ class Bridge:
             execution = self._open(delivery, caller)
             if execution and execution.id and self._history:
                 self._history.realtime.started(delivery.plugin)
-                receipt = self._history.spooled.expect(execution.id) if self._durability != "off" else None
+                receipt = self._history.spooled.expect(execution.id)
         except BaseException as error:  # noqa: BLE001 - a fault of tracking must not reach the answer
             failsafe.caught("webhook.open", error)
         if self._history and not (execution and execution.id):

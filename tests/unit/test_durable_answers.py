@@ -24,6 +24,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.spool = Spool.open(folder, instance_id="one")
         self.running = 0
+        self.wanted = "disk"
         self.groups: list[int] = []
         self.answers = DurableAnswers(self.spool, sync=True, young=lambda: self.running)
         flush = self.answers.flush
@@ -45,7 +46,7 @@ class Bench:
 
     async def one(self, end: Callable[[Receipt], None]) -> str:
         receipt = Receipt()
-        return await self.answers.keep(lambda: end(receipt), receipt, wanted="disk")
+        return await self.answers.keep(lambda: end(receipt), receipt, wanted=self.wanted)
 
     def append(self, receipt: Receipt) -> None:
         receipt.sequence = self.spool.append(b"the end")
@@ -97,6 +98,22 @@ def test_one_end_that_fails_takes_no_other_along(bench: Bench) -> None:
     bench.running = 3
     assert bench.run(3, end) == ["disk", "none", "disk"]
     assert failsafe.failures["durability.end"] == before + 1
+
+
+def test_where_nothing_is_wanted_answers_wait_for_their_group_and_no_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end's frame is one that never comes to rest, and nobody is asked to write it in another's place."""
+    monkeypatch.setattr(bench.spool, "relieve", lambda: pytest.fail("nobody waits for it"))
+
+    def end(receipt: Receipt) -> None:
+        receipt.sequence = 1_000_000
+        bench.running -= 1
+
+    bench.running, bench.wanted = 20, "off"
+    assert bench.run(20, end) == ["none"] * 20
+    assert bench.groups == [20]
+    assert not bench.answers._waiting
 
 
 def test_what_the_spool_refuses_is_none_at_once(bench: Bench) -> None:
