@@ -195,8 +195,9 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._run("req", "-x509", "-nodes", *_CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 insists on it
+        self._run("req", "-x509", "-nodes", *_CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *usage)
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
         for name in ("server", "client"):
             self._run("req", "-nodes", *_CURVE, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
             signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")

@@ -49,9 +49,10 @@ class Certificate:
         folder.mkdir()
         kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
         signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost")
+        authority = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 insists on it
         usage = ("-addext", "basicConstraints=critical,CA:FALSE")
         for command in (
-            ("req", "-x509", *kind, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=an authority"),
+            ("req", "-x509", *kind, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=an authority", *authority),
             ("req", "-x509", *kind, "-keyout", "key", "-out", "crt", "-subj", "/CN=localhost", *signing, *usage),
         ):
             subprocess.run(["/usr/bin/env", "openssl", *command], cwd=folder, check=True, capture_output=True)
