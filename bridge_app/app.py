@@ -31,8 +31,8 @@ from bridge_app.config_otlp import resource
 from bridge_app.daemons import Daemon
 from bridge_app.forwarding import Forwarding, left_behind
 from bridge_app.history import History
-from bridge_app.instruments import Parts
 from bridge_app.metrics import Metrics
+from bridge_app.observed import Parts
 from bridge_app.otlp_in import OtlpReceiver
 from bridge_app.plugins.runner import PluginRunner
 from bridge_app.plugins.settings import runner_settings

@@ -9,60 +9,23 @@ https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/. docs/metrics.md p
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.semconv._incubating.attributes.process_attributes import PROCESS_RUNTIME_VERSION
 from opentelemetry.semconv.attributes.service_attributes import SERVICE_VERSION
 
+from bridge_app import observed
 from bridge_app.realtime import DURATION, PHASES
-from bridge_app.version import VERSION
-from exporters.account import REJECTED
 from otel_tracker.conventions import ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE
 from otel_tracker.failsafe import failsafe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from opentelemetry.metrics import Meter
 
-    from bridge_app.accounting import Accounting, Ledger
-    from bridge_app.history import History
-    from bridge_app.otlp_in import OtlpReceiver
-    from bridge_app.plugins.runner import PluginRunner
-    from bridge_app.webhooks import Bridge
-    from exporters.forwarding.messages import DestinationReport
-
-Value = tuple[float, tuple[str, ...]]
-"""A number and its labels, in the order of the instrument's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What is observed; without tracking some of it is absent."""
-
-    bridge: Bridge
-    runner: PluginRunner
-    history: History | None = None
-    ledger: Ledger | None = None
-    otlp: OtlpReceiver | None = None
-
-    @property
-    def accounting(self) -> Accounting | None:
-        """Where the executions of this process are."""
-        return self.ledger.read() if self.ledger else None
-
-    def destinations(self) -> Iterator[tuple[str, DestinationReport]]:
-        """Each by its name, and how it does."""
-        forwarding = self.history.forwarding if self.history else None
-        for one, report in forwarding.each() if forwarding else ():
-            yield one.name, report
-
-    def spool(self, name: str) -> Iterator[Value]:
-        """One figure of the spool."""
-        if self.history:
-            yield self.history.spool_json()[name], ()
+    from bridge_app.observed import Parts, Value
 
 
 class Instrument(NamedTuple):
@@ -110,103 +73,6 @@ def _callback(one: Instrument, parts: Parts) -> Callable[[CallbackOptions], Iter
     return observe
 
 
-# --- what takes more than a line to read
-
-
-def _executions(parts: Parts) -> Iterator[Value]:
-    for labels, count in (parts.history.realtime.totals() if parts.history else {}).items():
-        yield count, labels
-
-
-def _running(parts: Parts) -> Iterator[Value]:
-    for plugin, count in (parts.history.realtime.running() if parts.history else {}).items():
-        yield count, (plugin,)
-
-
-def _accounting(name: str) -> Callable[[Parts], Iterator[Value]]:
-    def read(parts: Parts) -> Iterator[Value]:
-        if (accounting := parts.accounting) is not None:
-            yield getattr(accounting, name), ()
-
-    return read
-
-
-def _dropped(parts: Parts) -> Iterator[Value]:
-    for reason, count in (accounting.dropped if (accounting := parts.accounting) else {}).items():
-        yield count, (reason,)
-
-
-def _processed(parts: Parts) -> Iterator[Value]:
-    if (accounting := parts.accounting) is not None:
-        rejected = accounting.dropped.get(REJECTED, 0)
-        yield accounting.stored + accounting.spooled + rejected, ("",)
-        yield from ((count, (reason,)) for reason, count in accounting.dropped.items() if reason != REJECTED)
-
-
-def _exported(parts: Parts) -> Iterator[Value]:
-    if (accounting := parts.accounting) is not None:
-        yield accounting.stored, ("",)
-        yield accounting.dropped.get(REJECTED, 0), (REJECTED,)
-
-
-def _frames_dropped(parts: Parts) -> Iterator[Value]:
-    for reason, count in (parts.history.spool_json()["dropped"] if parts.history else {}).items():
-        yield count, (reason,)
-
-
-def _forwarded(parts: Parts) -> Iterator[Value]:
-    for name, report in parts.destinations():
-        yield report.sent, (name, "sent")
-        yield report.rejected, (name, "rejected")
-        yield report.dead_letters, (name, "dead_letter")
-        yield sum(report.dropped.values()), (name, "dropped")
-
-
-def _forward_dropped(parts: Parts) -> Iterator[Value]:
-    for name, report in parts.destinations():
-        yield from ((count, (name, reason)) for reason, count in report.dropped.items())
-
-
-def _waiting(name: str) -> Callable[[Parts], Iterator[Value]]:
-    def read(parts: Parts) -> Iterator[Value]:
-        yield from ((getattr(report, name), (destination,)) for destination, report in parts.destinations())
-
-    return read
-
-
-def _forwarder(name: Literal["behind_bytes", "unreadable"]) -> Callable[[Parts], Iterator[Value]]:
-    def read(parts: Parts) -> Iterator[Value]:
-        if parts.history and parts.history.forwarding:
-            yield getattr(parts.history.forwarding.state, name), ()
-
-    return read
-
-
-def _missed(parts: Parts) -> Iterator[Value]:
-    if parts.history and parts.history.forwarding:
-        yield parts.history.unfollowed, ()
-
-
-def _cleaned(name: Literal["runs", "skipped", "deleted", "payloads_deleted", "freed_bytes"]) -> _Read:
-    def read(parts: Parts) -> Iterator[Value]:
-        if parts.history:
-            yield getattr(parts.history.cleaner, name), ()
-
-    return read
-
-
-def _plugins(parts: Parts) -> Iterator[Value]:
-    states = [info.state.value for info in parts.runner.registry.list()]
-    for state in sorted(set(states)):
-        yield states.count(state), (state,)
-
-
-def _build(_: Parts) -> Iterator[Value]:
-    yield 1, (VERSION, platform.python_version())
-
-
-_Read = Callable[[Parts], Iterator[Value]]
-
 INSTRUMENTS: tuple[Instrument, ...] = (
     Instrument(
         "counter", "webhook_bridge.requests", "{request}", (HTTP_RESPONSE_STATUS_CODE,),
@@ -220,49 +86,50 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
     Instrument(
         "counter", "webhook_bridge.executions", "{execution}", ("plugin", "status"), "Ended executions of webhooks",
-        _executions,
+        observed.executions,
     ),
     Instrument(
         "updown", "webhook_bridge.executions.running", "{execution}", ("plugin",),
-        "Executions of webhooks that run now", _running,
+        "Executions of webhooks that run now", observed.running,
     ),
     Instrument(
-        "counter", "webhook_bridge.executions.started", "{execution}", (), "Executions opened", _accounting("started")
+        "counter", "webhook_bridge.executions.started", "{execution}", (), "Executions opened",
+        observed.accounting("started"),
     ),
     Instrument(
         "counter", "webhook_bridge.executions.stored", "{execution}", (), "Executions delivered to the store",
-        _accounting("stored"),
+        observed.accounting("stored"),
     ),
     Instrument(
         "updown", "webhook_bridge.executions.spooled", "{execution}", (),
-        "Executions that ended and wait for the store", _accounting("spooled"),
+        "Executions that ended and wait for the store", observed.accounting("spooled"),
     ),
     Instrument(
         "updown", "webhook_bridge.executions.in_flight", "{execution}", (), "Executions running now",
-        _accounting("in_flight"),
+        observed.accounting("in_flight"),
     ),
     Instrument(
         "counter", "webhook_bridge.executions.dropped", "{execution}", ("reason",),
-        "Executions whose end is nowhere", _dropped,
+        "Executions whose end is nowhere", observed.dropped,
     ),
     Instrument(
-        "counter", "otel.sdk.span.started", "{span}", (), "Spans of executions opened", _accounting("started")
+        "counter", "otel.sdk.span.started", "{span}", (), "Spans of executions opened", observed.accounting("started")
     ),
     Instrument(
         "updown", "otel.sdk.span.live", "{span}", (), "Spans of executions that have not ended",
-        _accounting("in_flight"),
+        observed.accounting("in_flight"),
     ),
     Instrument(
         "counter", "otel.sdk.processor.span.processed", "{span}", (ERROR_TYPE,),
-        "Ended spans of executions that reached the spool, or did not, and why", _processed,
+        "Ended spans of executions that reached the spool, or did not, and why", observed.processed,
     ),
     Instrument(
         "updown", "otel.sdk.processor.span.queue.size", "{span}", (), "Spans of executions in the spool",
-        _accounting("spooled"),
+        observed.accounting("spooled"),
     ),
     Instrument(
         "counter", "otel.sdk.exporter.span.exported", "{span}", (ERROR_TYPE,),
-        "Ended spans of executions that reached the store, or that it would not have", _exported,
+        "Ended spans of executions that reached the store, or that it would not have", observed.exported,
     ),
     Instrument(
         "counter", "webhook_bridge.tracking.failures", "{failure}", ("place",), "Faults inside tracking, all caught",
@@ -286,7 +153,8 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         lambda parts: ((parts.runner.restarts, ()),),
     ),
     Instrument(
-        "updown", "webhook_bridge.plugins", "{plugin}", ("state",), "Plugins: ready, stale, broken, loading", _plugins
+        "updown", "webhook_bridge.plugins", "{plugin}", ("state",), "Plugins: ready, stale, broken, loading",
+        observed.plugins,
     ),
     Instrument(
         "counter", "webhook_bridge.plugin.loads", "{load}", ("plugin", "result"),
@@ -299,7 +167,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
     Instrument(
         "counter", "webhook_bridge.spool.dropped", "{frame}", ("reason",), "Frames lost on their way to the store",
-        _frames_dropped,
+        observed.frames_dropped,
     ),
     Instrument(
         "gauge", "webhook_bridge.spool.size", "By", (), "What waits for the store", lambda parts: parts.spool("bytes")
@@ -314,23 +182,23 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
     Instrument(
         "counter", "webhook_bridge.forward.spans", "{span}", ("destination", "result"),
-        "Forwarded spans: sent, rejected (of a request that was taken), dead_letter, dropped", _forwarded,
+        "Forwarded spans: sent, rejected (of a request that was taken), dead_letter, dropped", observed.forwarded,
     ),
     Instrument(
         "counter", "webhook_bridge.forward.dropped", "{span}", ("destination", "reason"), "The dropped ones, and why",
-        _forward_dropped,
+        observed.forward_dropped,
     ),
     Instrument(
         "updown", "webhook_bridge.forward.waiting", "{span}", ("destination",), "Spans on disk for a destination",
-        _waiting("waiting_spans"),
+        observed.waiting("waiting_spans"),
     ),
     Instrument(
         "updown", "webhook_bridge.forward.waiting.size", "By", ("destination",), "What they take",
-        _waiting("waiting_bytes"),
+        observed.waiting("waiting_bytes"),
     ),
     Instrument(
         "gauge", "webhook_bridge.forward.lag", "s", ("destination",), "About how long the oldest of them has waited",
-        _waiting("waiting_seconds"),
+        observed.waiting("waiting_seconds"),
     ),
     Instrument(
         "gauge", "webhook_bridge.forward.up", "", ("destination",),
@@ -339,32 +207,37 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
     Instrument(
         "gauge", "webhook_bridge.forward.behind", "By", (), "What of the history's spool the forwarder has not read",
-        _forwarder("behind_bytes"),
+        observed.forwarder("behind_bytes"),
     ),
     Instrument(
         "counter", "webhook_bridge.forward.missed", "{frame}", (),
-        "Frames deleted before the forwarder had read them", _missed,
+        "Frames deleted before the forwarder had read them", observed.missed,
+    ),
+    Instrument(
+        "counter", "webhook_bridge.forward.unreadable", "{frame}", (),
+        "Frames that the forwarder could not decode", observed.forwarder("unreadable"),
     ),
     Instrument(
         "counter", "webhook_bridge.cleanup.runs", "{run}", (), "Cleanups of this process that came to their end",
-        _cleaned("runs"),
+        observed.cleaned("runs"),
     ),
     Instrument(
         "counter", "webhook_bridge.cleanup.skipped", "{run}", (), "Cleanups left to another process",
-        _cleaned("skipped"),
+        observed.cleaned("skipped"),
     ),
     Instrument(
         "counter", "webhook_bridge.cleanup.deleted", "{execution}", (), "Executions that the retention deleted",
-        _cleaned("deleted"),
+        observed.cleaned("deleted"),
     ),
     Instrument(
         "counter", "webhook_bridge.cleanup.payloads.deleted", "{execution}", (),
-        "Executions that it left without their payload", _cleaned("payloads_deleted"),
+        "Executions that it left without their payload", observed.cleaned("payloads_deleted"),
     ),
     Instrument(
-        "counter", "webhook_bridge.cleanup.freed", "By", (), "What it gave back to the disk", _cleaned("freed_bytes")
+        "counter", "webhook_bridge.cleanup.freed", "By", (), "What it gave back to the disk",
+        observed.cleaned("freed_bytes"),
     ),
     Instrument(
-        "gauge", "webhook_bridge.build.info", "", (SERVICE_VERSION, PROCESS_RUNTIME_VERSION), "Always 1", _build
+        "gauge", "webhook_bridge.build.info", "", (SERVICE_VERSION, PROCESS_RUNTIME_VERSION), "Always 1", observed.build
     ),
 )  # fmt: skip

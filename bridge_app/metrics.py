@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricExporter
 
     from bridge_app.config_metrics import PushConfig
-    from bridge_app.instruments import Parts
+    from bridge_app.observed import Parts
 
 _CLOSE_MILLISECONDS: Final = 2000
 
