@@ -61,8 +61,8 @@ def discover(directories: tuple[Path, ...]) -> Listing:
     problems: list[str] = []
     unreadable: set[Path] = set()
     for directory in dict.fromkeys(given.absolute() for given in directories):
-        others: set[tuple[str, Signature]] = set()
         try:
+            identity = _identity(directory)
             paths = _entries(directory)
         except OSError as error:
             problems.append(
@@ -70,24 +70,53 @@ def discover(directories: tuple[Path, ...]) -> Listing:
             )
             unreadable.add(directory)
             continue
-        for path in paths:
-            signature = file_signature(path)
-            if signature is None:
-                problems.append(f"{path} cannot be read: a broken link, or no permission")
-            elif path.is_dir():
-                others |= _package_files(path)
-            elif not path.is_file():
-                problems.append(f"{path} is no plugin: it is no regular file")
-            elif not NAME_PATTERN.fullmatch(path.stem):
-                others.add((path.name, signature))
-                if not path.name.startswith("_"):
-                    problems.append(f"{path} is no plugin: its name does not match ^{NAME_PATTERN.pattern}$")
-            elif path.stem in plugins:
-                problems.append(f"{path} is not served: {plugins[path.stem].path} has the same name and comes first")
-            else:
-                plugins[path.stem] = FoundPlugin(path.stem, path, signature, _note(path, directory))
+        found, others, said = _looked_at(directory, paths, plugins)
+        if not _is_still(directory, identity):  # what was not found in it may be where it is by now
+            unreadable.add(directory)
+            continue
+        plugins |= found
+        problems += said
         helpers[directory] = frozenset(others)
     return Listing(plugins, helpers, tuple(problems), frozenset(unreadable))
+
+
+def _looked_at(
+    directory: Path, paths: list[Path], before: dict[str, FoundPlugin]
+) -> tuple[dict[str, FoundPlugin], set[tuple[str, Signature]], list[str]]:
+    """Plugins, helper files and problems of one folder; `before` are those of the folders before it."""
+    plugins: dict[str, FoundPlugin] = {}
+    others: set[tuple[str, Signature]] = set()
+    problems: list[str] = []
+    for path in paths:
+        signature = file_signature(path)
+        if signature is None:
+            problems.append(f"{path} cannot be read: a broken link, or no permission")
+        elif path.is_dir():
+            others |= _package_files(path)
+        elif not path.is_file():
+            problems.append(f"{path} is no plugin: it is no regular file")
+        elif not NAME_PATTERN.fullmatch(path.stem):
+            others.add((path.name, signature))
+            if not path.name.startswith("_"):
+                problems.append(f"{path} is no plugin: its name does not match ^{NAME_PATTERN.pattern}$")
+        elif path.stem in before:
+            problems.append(f"{path} is not served: {before[path.stem].path} has the same name and comes first")
+        else:
+            plugins[path.stem] = FoundPlugin(path.stem, path, signature, _note(path, directory))
+    return plugins, others, problems
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    """Which folder this is, whatever its name. Raises OSError."""
+    status = directory.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_still(directory: Path, identity: tuple[int, int]) -> bool:
+    try:
+        return _identity(directory) == identity
+    except OSError:
+        return False
 
 
 def _entries(directory: Path) -> list[Path]:

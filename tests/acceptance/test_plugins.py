@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bridge_process import BridgeProcess
 
-from bridge_app.plugins import registry
+from bridge_app.plugins import discovery, registry
 from bridge_app.plugins.calls import Call, Description, Isolation, RunnerSettings
 from bridge_app.plugins.discovery import discover
 from bridge_app.plugins.registry import PluginRegistry
@@ -374,6 +374,25 @@ def test_a_file_reloads_within_about_a_second_by_default(bridge: BridgeProcess) 
     bridge.start()
     bridge.plugin("changed", "broken(")
     until(lambda: state(bridge, "changed") == "stale", seconds=2.5)
+
+
+def test_a_folder_that_is_swapped_while_it_is_looked_at_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the list of its files and the look at each of them."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "kept.py").write_text("")
+    assert set(discover((folder,)).plugins) == {"kept"}
+    listed = discovery._entries
+
+    def swapped(directory: Path) -> list[Path]:
+        paths = listed(directory)
+        folder.rename(tmp_path / "before")
+        return paths
+
+    monkeypatch.setattr(discovery, "_entries", swapped)
+    assert discover((folder,)).unreadable == {folder}
 
 
 def test_plugins_of_a_folder_that_is_swapped_go_on_serving(bridge: BridgeProcess) -> None:
