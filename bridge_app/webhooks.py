@@ -108,6 +108,10 @@ class Bridge:
         """Count a delivery that was refused before it became an execution."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
+    def count(self, status: int) -> None:
+        """Count an answer; a request that is cancelled gets none."""
+        self.answered[status] = self.answered.get(status, 0) + 1
+
     async def _finish(
         self, response: Response[bytes], execution: Execution, end: Callable[[], None], receipt: Receipt | None
     ) -> None:
@@ -268,15 +272,12 @@ def _span_headers(execution: Execution) -> tuple[str, str]:
 async def receive(plugin: FromPath[str], request: Request[Any, Any, State], state: State) -> Response[bytes]:
     """Run the plugin with the body (or the query) as its data, and answer with its result as JSON."""
     bridge: Bridge = state["bridge"]
-    status = HTTPStatus.INTERNAL_SERVER_ERROR.value
     try:
         response = await _received(plugin, request, bridge)
-        status = response.status_code or HTTPStatus.OK.value
     except Exception as error:
-        status = status_of(error)
+        bridge.count(status_of(error))
         raise
-    finally:
-        bridge.answered[status] = bridge.answered.get(status, 0) + 1
+    bridge.count(response.status_code or HTTPStatus.OK.value)
     return response
 
 
