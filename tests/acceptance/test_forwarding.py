@@ -20,7 +20,8 @@ from bridge_process import until as until_within
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_receiver import GrpcReceiver, HttpReceiver, Received, respond
-from own_servers import free_port
+
+from benchmarks.own_servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

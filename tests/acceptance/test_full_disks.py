@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from bridge_process import until
-from outages import assert_all_is_well_and_on_record, bridge_at, deliver, health, listed
-from own_servers import OwnMariaDB, OwnPostgreSQL, OwnServer
+from outages import (
+    assert_all_is_well_and_on_record,
+    bridge_at,
+    deliver,
+    health,
+    listed,
+    skipped_where_it_cannot_be,
+)
 
+from benchmarks.own_servers import OwnMariaDB, OwnPostgreSQL, OwnServer
 from exporters.drain import Drain
 from exporters.spool import Spool
 from exporters.sql import ExecutionRecordExporter
@@ -32,12 +39,8 @@ COUNT = 40
 
 @pytest.fixture(params=[OwnPostgreSQL, OwnMariaDB], ids=lambda kind: kind.kind)
 def server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
-    own: OwnServer = request.param(disk_bytes=DISK_BYTES)
-    try:
-        own.start()
+    with skipped_where_it_cannot_be(), request.param.running(disk_bytes=DISK_BYTES) as own:
         yield own
-    finally:
-        own.close()
 
 
 def assert_reads_answer_or_say_when_to_come_again(bridge: BridgeProcess, ids: list[str]) -> None:
@@ -55,13 +58,12 @@ def test_a_full_disk(server: OwnServer, tmp_path: Path) -> None:
         bridge.start()
         ids = deliver(bridge, 5)
         assert until(lambda: listed(bridge) == ids)
-        server.fill_disk()
         incompressible = random.Random(1).randbytes(BODY_BYTES // 2).hex()  # noqa: S311 - any bytes will do
-        later = deliver(bridge, COUNT, more=incompressible)
-        assert until(lambda: health(bridge)["status"] == "degraded", seconds=60), health(bridge)
-        assert_reads_answer_or_say_when_to_come_again(bridge, ids)
-        later += deliver(bridge, 5)
-        server.free_disk()
+        with server.full_disk():
+            later = deliver(bridge, COUNT, more=incompressible)
+            assert until(lambda: health(bridge)["status"] == "degraded", seconds=60), health(bridge)
+            assert_reads_answer_or_say_when_to_come_again(bridge, ids)
+            later += deliver(bridge, 5)
         assert_all_is_well_and_on_record(bridge, ids + later)
         assert health(bridge)["spool"]["rejected"] == 0
         assert list(tmp_path.glob("data/spool/*/dead/*")) == []
@@ -75,16 +77,15 @@ def test_a_full_disk_costs_no_record_though_small_ones_fit(server: OwnServer, tm
     ):
         spool = Spool.open(tmp_path, instance_id="one", sync=False)
         drain = Drain(ExecutionRecordExporter(store), spool.reader())
-        server.fill_disk()
-        for number in range(COUNT):
-            spool.append(msgspec.msgpack.encode(ended(number, input_bytes=0 if number % 3 else BODY_BYTES)))
-        assert spool.flush(timeout_seconds=10)
-        for _ in range(20):
-            with contextlib.suppress(StorageError):
-                drain.once()
-        assert spool.depth.frames > 0, "the disk was not full"
-        assert (drain.rejected, list(tmp_path.glob("one/dead/*"))) == (0, [])
-        server.free_disk()
+        with server.full_disk():
+            for number in range(COUNT):
+                spool.append(msgspec.msgpack.encode(ended(number, input_bytes=0 if number % 3 else BODY_BYTES)))
+            assert spool.flush(timeout_seconds=10)
+            for _ in range(20):
+                with contextlib.suppress(StorageError):
+                    drain.once()
+            assert spool.depth.frames > 0, "the disk was not full"
+            assert (drain.rejected, list(tmp_path.glob("one/dead/*"))) == (0, [])
         assert until(lambda: _is_empty_after_a_try(drain), seconds=30)
         with contextlib.closing(open_store(url)) as patient:
             assert patient.info().total_records == COUNT

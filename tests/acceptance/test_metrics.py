@@ -11,8 +11,9 @@ import pytest
 from bridge_process import BridgeProcess
 from bridge_process import until as until_within
 from otlp_receiver import Certificates, GrpcReceiver, HttpReceiver, Received, respond
-from own_servers import free_port
 from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.own_servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

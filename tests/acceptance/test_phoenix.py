@@ -17,7 +17,8 @@ import pytest
 import yaml
 from bridge_process import BridgeProcess
 from bridge_process import until as until_within
-from own_servers import free_port
+
+from benchmarks.own_servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

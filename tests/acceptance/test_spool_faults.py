@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from outages import small_disk_in
 
 from exporters.spool import Spool, orphans
 from exporters.spool_reader import SpoolReader
@@ -171,15 +172,8 @@ def test_a_forked_child_appends_nothing_and_does_not_keep_the_lock(tmp_path: Pat
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = os.geteuid() == 0 and not subprocess.call(  # a constant command
-        ["/bin/mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], stderr=subprocess.DEVNULL
-    )
-    if not mounted:
-        pytest.skip("mounting a tmpfs needs root; the file size limit below covers short writes")
-    yield place
-    subprocess.check_call(["/bin/umount", "-l", str(place)])
+    with small_disk_in(tmp_path) as disk:
+        yield disk.folder
 
 
 def test_a_full_disk_loses_nothing_accepted_and_recovers(small_disk: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from bridge_process import until
+from outages import small_disk_in
 
 from exporters.spool import Spool
 from otel_tracker.record import ExecutionRecord, Status
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge_process import BridgeProcess
+
+    from benchmarks.small_disk import SmallDisk
 
 ECHO = "def handle(event):\n    return event.data\n"
 DISABLED = "Execution tracking will be disabled"
@@ -206,52 +207,41 @@ def test_a_data_folder_deleted_under_the_bridge_is_made_anew_and_nothing_is_prom
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.call(command, stderr=subprocess.DEVNULL):
-        pytest.skip("mounting a small tmpfs needs root: a full disk is not tested here")
-    yield place
-    subprocess.check_call(["/bin/umount", "-l", str(place)])
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk_in(tmp_path) as disk:
+        yield disk
 
 
-def fill(disk: Path) -> Path:
-    """Take every free byte."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x" * 4096):
-            pass
-    return ballast
-
-
-def test_a_full_disk_under_the_database_holds_nothing_up(small_disk: Path, echo: BridgeProcess) -> None:
+def test_a_full_disk_under_the_database_holds_nothing_up(small_disk: SmallDisk, echo: BridgeProcess) -> None:
     echo._environment |= {
-        "BRIDGE__STORAGE__SQLITE__DATABASE_PATH": str(small_disk / "executions.db"),
+        "BRIDGE__STORAGE__SQLITE__DATABASE_PATH": str(small_disk.folder / "executions.db"),
         "BRIDGE__EXECUTION_TRACKING__SPOOL__DIRECTORY": str(echo.folder / "spool"),
     }
     echo.start()
     first = deliver(echo, 1)
     assert until(lambda: listed(echo) == first)
-    ballast = fill(small_disk)
+    small_disk.fill()
     ids = deliver(echo, 300)
     assert until(lambda: health(echo)["spool"]["last_error"] != "")
     told = health(echo)
     assert told["status"] == "degraded"
     assert "full" in told["storage"]
-    ballast.unlink()
+    small_disk.free()
     assert until(lambda: listed(echo) == first + ids)
     assert health(echo)["storage"] == "ok"
     echo.stop()
 
 
-def test_a_full_disk_under_everything_is_told_truthfully_and_recovers(small_disk: Path, echo: BridgeProcess) -> None:
+def test_a_full_disk_under_everything_is_told_truthfully(
+    small_disk: SmallDisk, echo: BridgeProcess
+) -> None:
     """What is only in memory is never called durable; once there is room it is written and appears."""
-    echo._environment["BRIDGE__STORAGE__SQLITE__DATABASE_PATH"] = str(small_disk / "data" / "executions.db")
+    database = small_disk.folder / "data" / "executions.db"
+    echo._environment["BRIDGE__STORAGE__SQLITE__DATABASE_PATH"] = str(database)
     echo.start()
     first = deliver(echo, 1)
     assert until(lambda: listed(echo) == first)
-    ballast = fill(small_disk)
+    small_disk.fill()
     said = []
     ids = []
     for number in range(100):
@@ -262,7 +252,7 @@ def test_a_full_disk_under_everything_is_told_truthfully_and_recovers(small_disk
         if said[-3:] == ["none"] * 3:
             break
     assert said[-3:] == ["none"] * 3
-    ballast.unlink()
+    small_disk.free()
     assert until(lambda: listed(echo) == first + ids)
     deliver(echo, 1)
     echo.stop()

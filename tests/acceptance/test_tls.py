@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import databases
 import pytest
 from bridge_process import until
-from outages import assert_all_is_well_and_on_record, assert_reads_say_that_it_is_away, bridge_at, deliver
-from own_servers import Certificate, OwnMariaDB, OwnPostgreSQL, OwnServer
+from outages import (
+    assert_all_is_well_and_on_record,
+    assert_reads_say_that_it_is_away,
+    bridge_at,
+    deliver,
+    skipped_where_it_cannot_be,
+)
 
+from benchmarks.own_servers import Certificate, OwnMariaDB, OwnPostgreSQL, OwnServer
 from bridge_app.cli.root import run
 
 if TYPE_CHECKING:
@@ -31,12 +37,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate,
 
 @pytest.fixture(scope="module", params=[OwnPostgreSQL, OwnMariaDB], ids=lambda kind: kind.kind)
 def server(request: pytest.FixtureRequest, certificates: tuple[Certificate, Certificate]) -> Iterator[OwnServer]:
-    own: OwnServer = request.param(tls=certificates[0])
-    try:
-        own.start()
+    with skipped_where_it_cannot_be(), request.param.running(tls=certificates[0]) as own:
         yield own
-    finally:
-        own.close()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from bridge_process import until as until_within
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_receiver import Certificates, GrpcReceiver, HttpReceiver, cut_answer, partial_success, reset, respond
-from own_servers import free_port
 
+from benchmarks.own_servers import free_port
 from exporters.forwarding.delivery import Delivery
 from exporters.forwarding.messages import DestinationSettings, TlsSettings
 from exporters.orphans import orphans

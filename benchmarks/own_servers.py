@@ -1,7 +1,7 @@
-"""Database servers of the tests' own, to be stopped and frozen; and a proxy that delays and cuts connections.
+"""Database servers of our own, to be stopped and frozen.
 
-They keep their data in a temporary folder and listen on loopback. Where their programs are missing, tests are skipped
-with one loud line; under CI=true that is a failure.
+They keep their data in a temporary folder and listen on loopback. Where their programs are missing, making one raises
+NotOnThisMachine.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
 import pymysql
-import pytest
+
+from benchmarks.small_disk import NotOnThisMachine, SmallDisk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def free_port() -> int:
+    """Of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -66,14 +67,13 @@ class OwnServer:
     account = ""
     """Whom it runs as where the tests run as root, which these programs refuse to be."""
 
-    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
-        """`disk_bytes`: on a disk of its own, of that size. `tls`: nobody gets in without TLS."""
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None, is_durable: bool = False) -> None:
+        """`disk_bytes`: on a disk of its own, of that size. `tls`: nobody gets in without. `is_durable`: it syncs."""
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="own-server-"))
         self.tls = tls
-        self._is_mounted = False
-        if disk_bytes:
-            self._mount(disk_bytes)
+        self.is_durable = is_durable
+        self._disk = SmallDisk(self.folder, size_bytes=disk_bytes) if disk_bytes else None
         self._process: subprocess.Popen[bytes] | None = None
         self._as = {"user": self.account, "group": self.account, "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
@@ -85,12 +85,26 @@ class OwnServer:
                 (self.folder / name).chmod(mode)
                 shutil.chown(self.folder / name, *((self.account, self.account) if self._as else (os.geteuid(),)))
 
+    @classmethod
+    @contextlib.contextmanager
+    def running(
+        cls, *, disk_bytes: int = 0, tls: Certificate | None = None, is_durable: bool = False
+    ) -> Iterator[Self]:
+        """One that is started, gone afterwards."""
+        own = cls(disk_bytes=disk_bytes, tls=tls, is_durable=is_durable)
+        try:
+            own.start()
+            yield own
+        finally:
+            own.close()
+
     @property
     def address(self) -> str:
         """The URL of the server, to no database."""
         raise NotImplementedError
 
     def command(self) -> Sequence[str]:
+        """What starts it."""
         raise NotImplementedError
 
     def execute(self, *statements: str, database: str = "") -> None:
@@ -98,6 +112,7 @@ class OwnServer:
         raise NotImplementedError
 
     def start(self) -> None:
+        """Wait until it answers; raises AssertionError with the end of its log."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **self._as)  # type: ignore[call-overload]
         deadline = time.monotonic() + 60
@@ -108,19 +123,15 @@ class OwnServer:
 
     @property
     def is_running(self) -> bool:
+        """Its process, whether it answers or not."""
         return self._process is not None and self._process.poll() is None
 
-    def fill_disk(self) -> None:
-        """Until nothing more fits."""
-        with (self.folder / "ballast").open("ab", buffering=0) as ballast:
-            for size in (1 << 20, 4096, 1):
-                with contextlib.suppress(OSError):
-                    while ballast.write(b"x" * size) == size:
-                        pass
-
-    def free_disk(self) -> None:
-        """Undo that; where the server did not survive it, somebody starts it again."""
-        (self.folder / "ballast").unlink()
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """While the block lasts, on a disk of its own; where the server does not survive it, it is started again."""
+        assert self._disk
+        with self._disk.full():
+            yield
         if not self.is_running or not self._answers():
             self.kill()
             self.start()
@@ -133,29 +144,32 @@ class OwnServer:
         if self._process is not None:
             self._process.wait(30)
 
-    def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Killed, until the block ends."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """SIGSTOP until the block ends: its connections stay open and nobody answers."""
         for process in self._processes():
             process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        for process in self._processes():
-            process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            for process in self._processes():
+                process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
+        """Kill it and remove its folder."""
         self.kill()
-        if self._is_mounted:
-            subprocess.run(["/bin/umount", "--lazy", str(self.folder)], check=True, capture_output=True)
+        if self._disk:
+            self._disk.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _mount(self, size: int) -> None:
-        mount = ["/bin/mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.folder)]
-        try:
-            subprocess.run(mount, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            shutil.rmtree(self.folder)
-            pytest.skip(f"NO SMALL DISK CAN BE MOUNTED HERE: {error}")
-        self._is_mounted = True
 
     def _answers(self) -> bool:
         try:
@@ -174,6 +188,7 @@ class OwnServer:
             self.drop(name)
 
     def drop(self, name: str) -> None:
+        """Remove a database, whoever uses it."""
         self.execute(f"DROP DATABASE {name}")
 
     def _processes(self) -> list[psutil.Process]:
@@ -187,11 +202,13 @@ class OwnServer:
 
 
 class OwnPostgreSQL(OwnServer):
+    """Trusts everybody but the account `w`, which needs its password."""
+
     kind = "postgresql"
     account = "postgres"
 
-    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
-        super().__init__(disk_bytes=disk_bytes, tls=tls)
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None, is_durable: bool = False) -> None:
+        super().__init__(disk_bytes=disk_bytes, tls=tls, is_durable=is_durable)
         self._bin = _folder_of("postgres", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
         self._data = self.folder / "data"
         self._run(str(self._bin / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
@@ -202,10 +219,12 @@ class OwnPostgreSQL(OwnServer):
 
     @property
     def address(self) -> str:
+        """See `OwnServer`."""
         return f"postgresql://postgres@127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
-        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
+        """See `OwnServer`."""
+        options = ["-c", f"fsync={'on' if self.is_durable else 'off'}", "-c", "listen_addresses=127.0.0.1"]
         if self.tls:
             files = (f"ssl_cert_file={self.folder}/server.crt", f"ssl_key_file={self.folder}/server.key")
             options += ["-c", "ssl=on", *(word for file in files for word in ("-c", file))]
@@ -214,20 +233,24 @@ class OwnPostgreSQL(OwnServer):
         )  # fmt: skip
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
+        """See `OwnServer`."""
         with psycopg.connect(f"{self.address}/{database}", autocommit=True, connect_timeout=5) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def drop(self, name: str) -> None:
+        """See `OwnServer`."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class OwnMariaDB(OwnServer):
+    """Its root has no password."""
+
     kind = "mysql"
     account = "mysql"
 
-    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None) -> None:
-        super().__init__(disk_bytes=disk_bytes, tls=tls)
+    def __init__(self, *, disk_bytes: int = 0, tls: Certificate | None = None, is_durable: bool = False) -> None:
+        super().__init__(disk_bytes=disk_bytes, tls=tls, is_durable=is_durable)
         self._daemon = _folder_of("mariadbd", Path("/usr/sbin")) / "mariadbd"
         self._data = self.folder / "data"
         install = _folder_of("mariadb-install-db", Path("/usr/bin")) / "mariadb-install-db"
@@ -238,18 +261,21 @@ class OwnMariaDB(OwnServer):
 
     @property
     def address(self) -> str:
+        """See `OwnServer`."""
         return f"mysql://root@127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
+        """See `OwnServer`."""
         files = (f"--ssl-cert={self.folder}/server.crt", f"--ssl-key={self.folder}/server.key")
         options = ("--require-secure-transport=ON", *files) if self.tls else ()
         return (
             str(self._daemon), "--no-defaults", f"--datadir={self._data}", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid",
-            "--innodb-flush-log-at-trx-commit=2", *options,
+            f"--innodb-flush-log-at-trx-commit={1 if self.is_durable else 2}", *options,
         )  # fmt: skip
 
     def execute(self, *statements: str, database: str = "") -> None:
+        """See `OwnServer`."""
         connection: pymysql.Connection[Any] = pymysql.connect(
             host="127.0.0.1", port=self.port, user="root", database=database or None, autocommit=True, connect_timeout=5
         )
@@ -262,70 +288,4 @@ def _folder_of(program: str, *folders: Path) -> Path:
     for folder in folders:
         if (folder / program).exists():
             return folder
-    if os.environ.get("CI") == "true":
-        raise AssertionError(f"no {program} in {[str(folder) for folder in folders]}")
-    pytest.skip(f"NO {program.upper()} PROGRAM on this machine")
-
-
-class Proxy:
-    """Passes bytes between clients and a server, as faulty as it is told to be."""
-
-    def __init__(self, port: int) -> None:
-        self.delay_seconds = 0.0
-        """How long each answer of the server is kept back."""
-        self.cut_at: bytes = b""
-        """What a client sends with these bytes reaches the server; then the connection is cut, without an answer."""
-        self.cuts = 0
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._sockets = [self._listener]
-        self._threads: list[threading.Thread] = []
-        self._begin(self._accept)
-
-    def close(self) -> None:
-        _shut(*self._sockets)  # the listener too: closing alone does not end an `accept` under way
-        for thread in self._threads:
-            thread.join(10)
-        for connection in self._sockets:
-            connection.close()
-
-    def _begin(self, act: Callable[..., None], *arguments: socket.socket) -> None:
-        thread = threading.Thread(target=act, args=arguments, name="proxy", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                self._sockets += [client, server]
-                self._begin(self._forward, client, server)
-                self._begin(self._back, server, client)
-
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := client.recv(65536):
-                if self.cut_at and self.cut_at in data:
-                    self.cuts += 1
-                    client.shutdown(socket.SHUT_RDWR)  # before the answer; and then the server still gets its order
-                    server.sendall(data)
-                    time.sleep(0.2)
-                    break
-                server.sendall(data)
-        _shut(client, server)
-
-    def _back(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                if self.delay_seconds:
-                    time.sleep(self.delay_seconds)
-                client.sendall(data)
-        _shut(client, server)
-
-
-def _shut(*connections: socket.socket) -> None:
-    for connection in connections:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    raise NotOnThisMachine(f"there is no {program} in {', '.join(map(str, folders)) or 'any folder that is known'}")
