@@ -232,9 +232,7 @@ def test_a_full_disk_under_the_database_holds_nothing_up(small_disk: SmallDisk, 
     echo.stop()
 
 
-def test_a_full_disk_under_everything_is_told_truthfully(
-    small_disk: SmallDisk, echo: BridgeProcess
-) -> None:
+def test_a_full_disk_under_everything_is_told_truthfully(small_disk: SmallDisk, echo: BridgeProcess) -> None:
     """What is only in memory is never called durable; once there is room it is written and appears."""
     database = small_disk.folder / "data" / "executions.db"
     echo._environment["BRIDGE__STORAGE__SQLITE__DATABASE_PATH"] = str(database)
