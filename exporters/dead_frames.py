@@ -1,25 +1,60 @@
-"""The dead/ directory: frames the store refuses, kept raw for a person to look at.
+"""The dead/ directory: frames a destination refuses, kept raw for a person to look at and to have tried again.
 
-In: a frame and the reason. Out: one file per frame, named by time and reason. Bounded in bytes; never raises, and what
-does not fit is counted.
+In: a frame and the reason. Out: one file per frame, named by time and reason. Bounded in bytes; burying never raises,
+and what does not fit is counted. Anybody may read the files, and delete them one by one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path  # noqa: TC003 - a field of a NamedTuple, which some read at run time
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporters.segments import FILE_MODE, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 MAX_DEAD_BYTES = 64 << 20
 _DISK_BLOCK_BYTES = 4096  # what even an empty file is charged, so that the bound holds for inodes too
+
+
+class DeadFrame(NamedTuple):
+    """One that was refused."""
+
+    path: Path
+    refused_at: int
+    """Nanoseconds since the epoch."""
+    reason: str
+    """In short, of letters, digits and _."""
+
+    @property
+    def instance_id(self) -> str:
+        """Whose spool it was in."""
+        return self.path.parent.parent.name
+
+    def forget(self) -> None:
+        """Delete it, and with the last one the folder of a process that left nothing else. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+        dead = self.path.parent
+        if not (dead.parent / "lock").exists():  # else it has an owner, or who adopts it cleans up
+            with contextlib.suppress(OSError):
+                dead.rmdir()
+                dead.parent.rmdir()
+
+
+def dead_frames(root: Path) -> list[DeadFrame]:
+    """Those of every spool below `root`, oldest first."""
+    found = []
+    for path in root.glob("*/dead/*.frame"):
+        refused_at, _, rest = path.stem.partition("-")
+        if refused_at.isdecimal():
+            found.append(DeadFrame(path, int(refused_at), rest.partition("-")[2]))
+    return sorted(found, key=lambda one: one.refused_at)
 
 
 class DeadFrames:
@@ -49,6 +84,8 @@ class DeadFrames:
         """Keep `frame` as a file of its own; what cannot be kept is counted in `lost`."""
         charge = max(len(frame), _DISK_BLOCK_BYTES)
         with self._lock:
+            if self._bytes + charge > self._max_bytes:
+                self._bytes = _bytes_in(self._path)  # somebody may have made room
             if self._bytes + charge > self._max_bytes:
                 _count(self._lost, "dead_full")
                 return

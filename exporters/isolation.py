@@ -24,7 +24,10 @@ BATCH_ATTEMPTS: Final = 3
 FRAME_ATTEMPTS: Final = 5
 """A frame by itself; the drain waits between them, and a statement that takes too long makes each take seconds."""
 UNPROVEN_ATTEMPTS: Final = 100
-"""So often where all others are smaller, or of other spools: a disk that is almost full has room for the small ones."""
+"""So often where all others are smaller, or of other spools: a disk that is almost full has room for the small ones.
+
+And where a lock is in the way: whoever holds it is given some ten minutes.
+"""
 WITNESSES: Final = 4
 """Other frames that are tried each time, spread over what the spool holds: where none is taken, all are refused."""
 
@@ -46,6 +49,10 @@ class Judge(Protocol):
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
         """Whether it is there all the same, and does not refuse everybody."""
+        ...
+
+    def is_a_lock(self, error: Exception) -> bool:
+        """Whether somebody holds what the frame needs, and may let go of it at any time."""
         ...
 
     def try_one(self, frame: bytes) -> Trial:
@@ -93,7 +100,8 @@ class Isolation:
             moved = batch(self.batch_frames)
         except Exception as error:
             self._note(error, reader)
-            if self._suspects != 1 or self._failures < FRAME_ATTEMPTS or not self._others_are_taken(reader, refuse):
+            enough = UNPROVEN_ATTEMPTS if self._judge.is_a_lock(error) else FRAME_ATTEMPTS
+            if self._suspects != 1 or self._failures < enough or not self._others_are_taken(reader, refuse):
                 raise
             return self._give_up(reader, batch, refuse)
         self._suspects = max(0, self._suspects - moved)

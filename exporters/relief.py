@@ -48,4 +48,8 @@ class Relief:
             self._file.sync(size=self.size, frames=len(self.frames))
             sync_directory(self._directory.path)
         finally:
-            self._file.abandon()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Write no more into its segment; an empty one is deleted."""
+        self._file.abandon()

@@ -44,6 +44,8 @@ class Segment:
     path: Path
     size: int = 0
     frames: int = 0
+    is_lent: bool = False
+    """Somebody appends to it beyond `size` right now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,11 @@ class Spool:
         segment_bytes = max(1, min(segment_bytes, max_bytes // 8))
         log = RareLog(_logger, f"Spool {directory.instance_id}")
         self._directory = directory
-        self._stand_in = stand_in = StandIn(directory, segment_bytes=segment_bytes)
-        self._queue = SpoolQueue(directory, capacity=max_bytes - segment_bytes, stand_in=stand_in, log=log)
-        self._writer = SpoolWriter(directory, self._queue, stand_in=stand_in, segment_bytes=segment_bytes, sync=sync)
+        self._stand_in = StandIn(directory, segment_bytes=segment_bytes)
+        self._queue = SpoolQueue(directory, capacity=max_bytes - segment_bytes, log=log)
+        self._writer = SpoolWriter(
+            directory, self._queue, stand_in=self._stand_in, segment_bytes=segment_bytes, sync=sync
+        )
         self._writer.start()
         _spools.add(self)
 

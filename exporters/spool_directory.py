@@ -260,7 +260,7 @@ class SpoolDirectory:
         self._count_unread()
 
     def _is_passed(self, first: Segment, by: Cursor) -> bool:
-        is_read = first.number == by.segment and by.offset >= first.size
+        is_read = first.number == by.segment and by.offset >= first.size and not first.is_lent
         return first.number < by.segment or (is_read and len(self._segments) > 1)
 
     def _unread_frames(self, segment: Segment) -> int:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from exporters.segments import Segment
     from exporters.spool_cursor import Cursor
     from exporters.spool_directory import SpoolDirectory
-    from exporters.stand_in import StandIn
 
 _LOAN_SECONDS: Final = 1.0
 
@@ -35,7 +34,7 @@ _LOAN_SECONDS: Final = 1.0
 class SpoolQueue:
     """Numbers frames 1, 2, 3 …; `capacity` is what may wait in memory and on disk together, in bytes."""
 
-    def __init__(self, directory: SpoolDirectory, *, capacity: int, stand_in: StandIn, log: RareLog) -> None:
+    def __init__(self, directory: SpoolDirectory, *, capacity: int, log: RareLog) -> None:
         self.log = log
         self.listeners = Listeners(log)
         self.sequence = 0
@@ -49,7 +48,6 @@ class SpoolQueue:
         """When a closing writer stops trying, by the monotonic clock."""
         self._directory = directory
         self._room = Room(directory, capacity=capacity)
-        self._stand_in = stand_in
         self._lock = threading.RLock()  # re-entrant: a collected object's __del__ may append inside an append
         self._progressed = threading.Condition(self._lock)
         self._waiters = 0
@@ -61,6 +59,11 @@ class SpoolQueue:
         self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
         self._written = 0
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
+        self.is_relieved = False
+        """A stand-in took frames for a file of its own, and the writer has not left its file yet.
+
+        Nothing more may get into that: a drain may have passed it by then.
+        """
 
     # --- any thread
 
@@ -150,13 +153,14 @@ class SpoolQueue:
             if not self._shift.is_free or not self._queue:
                 return None
             size = self._room.queued_bytes
-            is_usual = size <= max_bytes and not self._stand_in.has_written and self._closed_reason is None
+            is_usual = size <= max_bytes and not self.is_relieved and self._closed_reason is None
             place = place_for(size) if is_usual and not self._returned else None
             if place is None:
                 self._shift.wake_writer()
                 return None
             frames, self._queue = self._queue, []
             loan = self._shift.loan = Loan(frames, size, *place)
+            loan.segment.is_lent = True
             return loan
 
     def repay(self, loan: Loan) -> None:
@@ -165,10 +169,11 @@ class SpoolQueue:
             if self._shift.loan is not loan:
                 return  # it was taken back, and is written again
             self._directory.grow(loan.segment, size=loan.size, frames=len(loan.frames))
+            loan.segment.is_lent = False
             self.settle(len(loan.frames), size=loan.size, segment=loan.segment)
         self.tell()
         with self._lock:
-            if self._stand_in.has_written or self._closed_reason is not None:
+            if self.is_relieved or self._closed_reason is not None:
                 self._shift.wake_writer()
             elif self._queue:
                 self._shift.start_work()
@@ -178,6 +183,7 @@ class SpoolQueue:
         with self._lock:
             if self._shift.loan is loan:
                 self._shift.loan = None
+                loan.segment.is_lent = False
                 self._returned.extend(loan.frames)
                 self._shift.wake_writer()
 
@@ -198,6 +204,7 @@ class SpoolQueue:
                 return []
             self._written = self.written
             frames, self._queue = self._queue, []
+            self.is_relieved = True
             return frames
 
     def put_back(self, frames: list[bytes]) -> None:
@@ -223,6 +230,11 @@ class SpoolQueue:
             pending.extend(self._returned)
             self._returned.clear()
             return True
+
+    def end_relief(self) -> None:
+        """The writer has left its file, and whatever it writes from now on is in a later one."""
+        with self._lock:
+            self.is_relieved = False
 
     def move(self, pending: deque[bytes]) -> bool:
         """Move all that is queued to `pending`, or wait for a call; False when closed and done."""

@@ -18,6 +18,7 @@ from exporters.backoff import delay_seconds
 from exporters.segment_writer import SegmentWriter
 
 if TYPE_CHECKING:
+    from exporters.relief import Relief
     from exporters.segments import Segment
     from exporters.spool_directory import SpoolDirectory
     from exporters.spool_queue import SpoolQueue
@@ -39,6 +40,7 @@ class SpoolWriter:
         self._sync = sync
         self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=sync)
         self._pending: deque[bytes] = deque()
+        self._reliefs: deque[Relief] = deque()  # written, to be synced after what is pending
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
 
@@ -62,7 +64,7 @@ class SpoolWriter:
 
     def disown(self) -> None:
         """In a forked child, where the thread does not exist."""
-        self._pending = deque()
+        self._pending, self._reliefs = deque(), deque()
 
     # --- its thread
 
@@ -82,22 +84,29 @@ class SpoolWriter:
         while True:
             if self._queue.move_returned(self._pending):
                 self._file.drop_tail()
-            if self._pending:  # what a defect left, or a lane
+            self._leave_file_if_relieved()
+            while self._reliefs and not self._pending:
+                self._sync_relief(self._reliefs.popleft())
+                self._leave_file_if_relieved()
+            if self._pending:  # what a defect left, or a lane, or a relief that could not be synced
                 return True
-            while self._sync_relief():
-                if self._pending:
-                    return True
-            if not self._queue.move(self._pending):
+            if not self._queue.move(self._pending) and not self._queue.is_relieved:
                 return False
             if self._pending:
                 return True
 
-    def _sync_relief(self) -> bool:
-        """Sync what was written while a sync hung; False when there is nothing. Failed, it is pending once more."""
+    def _leave_file_if_relieved(self) -> None:
+        """A drain that has seen the relief's file looks at no earlier one: what comes now goes into a later one."""
+        if not self._queue.is_relieved:
+            return
         relief = self._stand_in.hand_over()
-        if relief is None:
-            return False
-        self._file.abandon()  # so that later frames get into later files
+        if relief is not None:
+            self._reliefs.append(relief)
+        self._file.abandon()
+        self._queue.end_relief()
+
+    def _sync_relief(self, relief: Relief) -> None:
+        """Sync what was written while a sync hung. Failed, it is pending once more."""
         self._pending.extend(relief.frames)
         self._queue.note_sync(syncs_all=True)
         try:
@@ -108,11 +117,11 @@ class SpoolWriter:
             self._queue.settle(len(relief.frames), size=relief.size, segment=relief.segment)
             self._pending.clear()
             self._queue.tell()
-        return True
 
     def _write_pending(self) -> None:
         while self._pending:
             try:
+                self._leave_file_if_relieved()
                 self._write_group()
             except OSError as error:
                 self._note_failure(error)

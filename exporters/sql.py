@@ -18,7 +18,13 @@ from exporters.drain import Delivered
 from exporters.isolation import Trial
 from exporters.spooled import Frame
 from otel_tracker.conversion import child_from_span, record_from_span
-from otel_tracker.errors import StorageError, StorageRefusesError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.errors import (
+    StorageError,
+    StorageLockedError,
+    StorageRefusesError,
+    StorageSchemaError,
+    StorageUnavailableError,
+)
 from otel_tracker.failsafe import failsafe
 from otel_tracker.query import WriteResult
 from otel_tracker.record import ExecutionRecord, Row
@@ -124,6 +130,10 @@ class ExecutionRecordExporter(SpanExporter):
         except StorageError:
             return False
         return True
+
+    def is_a_lock(self, error: Exception) -> bool:
+        """Of a row."""
+        return isinstance(error, StorageLockedError)
 
     def try_one(self, frame: bytes) -> Trial:
         """Write it alone, where the store does not know it yet."""

@@ -42,11 +42,6 @@ class StandIn:
         self._lock = threading.Lock()
         self._relief = self._next_relief()
 
-    @property
-    def has_written(self) -> bool:
-        """There is something for the writer to sync."""
-        return bool(self._relief.frames)
-
     def relieve(self, queue: MayHang) -> None:
         """Write, though not sync, what is queued while the writer hangs; else do nothing. May block."""
         with self._lock:
@@ -64,13 +59,13 @@ class StandIn:
                 queue.note_written(len(frames))
 
     def hand_over(self) -> Relief | None:
-        """What was written, for the writer to sync; None when there is nothing."""
+        """What was written, for the writer to sync; None when that failed. Waits for what is just being written."""
         with self._lock:
-            relief = self._relief
-            if not relief.frames:
-                return None
-            self._relief = self._next_relief()
+            relief, self._relief = self._relief, self._next_relief()
+        if relief.frames:
             return relief
+        relief.abandon()  # it failed; the next one must be in a later file
+        return None
 
     def disown(self) -> None:
         """In a forked child, where the lock may have been held."""

@@ -7,7 +7,8 @@ TrackerError
 └── StorageError
     ├── CleanupRunningError       another process is cleaning this store
     ├── StorageUnavailableError   the store cannot be reached or is locked: try again later
-    │   └── StorageRefusesError   it is there and takes nothing from anybody: full, read-only, not permitted
+    │   ├── StorageRefusesError   it is there and takes nothing from anybody: full, read-only, not permitted
+    │   └── StorageLockedError    another transaction holds a row that is needed
     └── StorageSchemaError        the store is reachable and its tables are not ours
         └── StorageNotMigratedError   they are missing or older, and a migration makes them ours
 """
@@ -54,6 +55,10 @@ class StorageUnavailableError(StorageError):
 
 class StorageRefusesError(StorageUnavailableError):
     """The store takes nothing now, whatever it is: disk or memory full, read-only, locked as a whole, not permitted."""
+
+
+class StorageLockedError(StorageUnavailableError):
+    """Another transaction holds a row that this one needs, or won a deadlock: it passes when that one ends."""
 
 
 class StorageSchemaError(StorageError):

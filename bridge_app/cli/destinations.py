@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge_app.config import Config
+    from exporters.forwarding.messages import DestinationSettings
+    from exporters.otlp.senders import Sender
 
 TEST_PLUGIN: Final = "destination_test"
 _SAID: Final = {Verdict.TAKEN: "taken", Verdict.RETRY: "to be tried again"}
@@ -90,18 +92,8 @@ def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
     To the destination NAME, now and past its spool; what it answers is printed exactly. The span is an execution of
     the plugin destination_test, with nothing of anybody's in it. Exit status 0 where it was taken, else 1.
     """
-    config = load_config(config_path).config
-    known = {one.name: one for one in config.forwarding.destinations}
-    if name not in known:
-        names = ", ".join(known) or "none: see forwarding.destinations in docs/configuration.md"
-        raise BridgeError(f"there is no destination {name!r}: configured are {names}")
-    settings = known[name].settings()
+    settings, sender = opened(load_config(config_path).config, name)
     record = _record()
-    encoder = RequestEncoder(resource(os.environ))
-    try:
-        sender = open_sender(settings, encoder)
-    except SenderError as error:
-        raise BridgeError(f"the destination {name} cannot be used: {error}") from error
     data = span_bytes(record, policy=settings.payload, aliases=settings.aliases)
     begun = time.perf_counter()
     answer = sender.send([EncodedSpan(record.instance_id, data)])
@@ -126,6 +118,19 @@ def test(name: str, config_path: Path | None, *, as_json: bool) -> int:
         click.echo(answer.text)
         click.echo(f"trace id {record.trace_id}")
     return 0 if is_taken else 1
+
+
+def opened(config: Config, name: str) -> tuple[DestinationSettings, Sender]:
+    """A configured destination, ready to be sent to. Raises `BridgeError`."""
+    known = {one.name: one for one in config.forwarding.destinations}
+    if name not in known:
+        names = ", ".join(known) or "none: see forwarding.destinations in docs/configuration.md"
+        raise BridgeError(f"there is no destination {name!r}: configured are {names}")
+    settings = known[name].settings()
+    try:
+        return settings, open_sender(settings, RequestEncoder(resource(os.environ)))
+    except SenderError as error:
+        raise BridgeError(f"the destination {name} cannot be used: {error}") from error
 
 
 def _record() -> ExecutionRecord:

@@ -35,16 +35,18 @@ _storage = LazyGroup(
         "info": Lazy("bridge_app.cli.storage:info", "Kind, place, size and bounds of the store."),
         "copy": Lazy("bridge_app.cli.storage_copy:copy", "Copy the history into another database, and compare."),
         "verify": Lazy("bridge_app.cli.storage_verify:verify", "Compare the statistics with the records they count."),
+        "retry": Lazy("bridge_app.cli.storage_retry:retry", "Write the records again that the store refused."),
     },
-    description="Look at the store, move it: info, copy, verify.",
+    description="Look at the store, move it: info, copy, verify, retry.",
 )
 _destinations = LazyGroup(
     "destinations",
     {
         "list": Lazy("bridge_app.cli.destinations:list_destinations", "The destinations, and what waits for each."),
         "test": Lazy("bridge_app.cli.destinations:test", "Send one span to a destination and print its answer."),
+        "retry": Lazy("bridge_app.cli.destinations_retry:retry", "Send the dead letters of a destination again."),
     },
-    description="Where executions are forwarded to: list, test.",
+    description="Where executions are forwarded to: list, test, retry.",
 )
 root = LazyGroup(
     "webhook-bridge",

@@ -10,7 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -60,6 +60,12 @@ def as_json(message: ExportTraceServiceRequest) -> bytes:
     return msgspec.json.encode(_with_hex_ids(MessageToDict(message, use_integers_for_enums=True)))
 
 
+def of_json(text: bytes) -> ExportTraceServiceRequest:
+    """What `as_json` was given. Raises `msgspec.MsgspecError`, `ValueError` or `ParseError` for anything else."""
+    given = _with_base64_ids(msgspec.json.decode(text))
+    return ParseDict(given, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
 def _key_values(values: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=name, value=any_value(value)) for name, value in values.items()]
 
@@ -75,3 +81,12 @@ def _with_hex_ids(value: Any) -> Any:
             for name, inner in value.items()
         }
     return [_with_hex_ids(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _with_base64_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: base64.b64encode(bytes.fromhex(inner)).decode() if name in _HEX_FIELDS else _with_base64_ids(inner)
+            for name, inner in value.items()
+        }
+    return [_with_base64_ids(inner) for inner in value] if isinstance(value, list) else value

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.semconv.attributes.service_attributes import SERVICE_INSTANCE_ID
 
 from exporters.otlp.messages import as_json, request
-from exporters.otlp.resources import resource_named
+from exporters.otlp.resources import SERVICE_NAME, resource_named
 from exporters.otlp.span_bytes import present_field
 
 if TYPE_CHECKING:
@@ -47,6 +48,17 @@ def to_frame(span: EncodedSpan) -> bytes:
 def from_frame(frame: bytes) -> EncodedSpan:
     """And back. Raises `msgspec.MsgspecError`."""
     return _decode.decode(frame)
+
+
+def spans_of(request: ExportTraceServiceRequest) -> list[EncodedSpan]:
+    """The spans of a request that a `RequestEncoder` made."""
+    found = []
+    for of_resource in request.resource_spans:
+        named = {one.key: one.value.string_value for one in of_resource.resource.attributes}
+        maker = named.get(SERVICE_INSTANCE_ID, ""), named.get(SERVICE_NAME, "")
+        spans = (span for scope in of_resource.scope_spans for span in scope.spans)
+        found += [EncodedSpan(maker[0], span.SerializeToString(), maker[1]) for span in spans]
+    return found
 
 
 class RequestEncoder:

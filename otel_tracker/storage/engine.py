@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from otel_tracker.errors import StorageError, StorageRefusesError, StorageSchemaError, StorageUnavailableError
+from otel_tracker.errors import (
+    StorageError,
+    StorageLockedError,
+    StorageRefusesError,
+    StorageSchemaError,
+    StorageUnavailableError,
+)
 from otel_tracker.storage.dialects import Dialect, driver_error, rolled_back_by
 
 if TYPE_CHECKING:
@@ -145,5 +151,9 @@ class Database:
         location, cause = self.dialect.location, driver_error(error)
         if self.dialect.is_schema_error(error):
             return StorageSchemaError(f"{location} does not have our tables: {cause}")
-        kind = StorageRefusesError if self.dialect.is_refusal(error) else StorageUnavailableError
+        kind = StorageUnavailableError
+        if self.dialect.is_refusal(error):
+            kind = StorageRefusesError
+        elif self.dialect.is_locked(error):
+            kind = StorageLockedError
         return kind(f"{location} cannot serve now: {cause}; try again")

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import databases
 import msgspec
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from exporters.drain import Drain
+from exporters.isolation import BATCH_ATTEMPTS, FRAME_ATTEMPTS, UNPROVEN_ATTEMPTS
 from exporters.spool import Spool
 from exporters.sql import ExecutionRecordExporter
-from otel_tracker.errors import StorageError, StorageRefusesError
+from otel_tracker.errors import StorageError, StorageLockedError, StorageRefusesError
 from otel_tracker.query import PageRequest
-from otel_tracker.record import ExecutionRecord, Status
+from otel_tracker.record import ExecutionRecord, Rank, Status
 from otel_tracker.storage import open_store
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def frames(count: int = COUNT, *, input_bytes: int = 0, tags: str = "{}") -> lis
 class Bench:
     """A spool with a drain whose attempts the test makes itself."""
 
-    def __init__(self, store: SqlStore, folder: Path) -> None:
+    def __init__(self, store: SqlStore, url: str, folder: Path) -> None:
         self.store = store
+        self.url = url
         self.dead = folder / "one" / "dead"
         self.spool = Spool.open(folder, instance_id="one", sync=False)
         self.drain = Drain(ExecutionRecordExporter(store), self.spool.reader())
@@ -97,7 +99,7 @@ def made(kind: str, folder: Path, *, statement_timeout_seconds: float = 5.0) -> 
         databases.made(kind, folder=folder) as url,
         contextlib.closing(open_store(url, statement_timeout_seconds=statement_timeout_seconds)) as store,
     ):
-        bench = Bench(store, folder / "spool")
+        bench = Bench(store, url, folder / "spool")
         yield bench
         bench.spool.close(timeout_seconds=10)
 
@@ -117,7 +119,7 @@ ODD = {
     "postgresql": [
         "RAISE 'not you' USING ERRCODE = 'deadlock_detected'",
         "RAISE 'not you' USING ERRCODE = 'serialization_failure'",
-        "RAISE 'not you' USING ERRCODE = 'query_canceled'",
+        "RAISE 'not you' USING ERRCODE = 'lock_not_available'",
         "RAISE 'not you' USING ERRCODE = 'ZZ123'",
     ],
     "mysql": [
@@ -160,7 +162,7 @@ def test_a_record_that_is_refused_for_odd_reasons_is_given_up(bench: Bench, numb
     plant(bench, kinds[number % len(kinds)])
     given = frames()
     bench.put(given)
-    assert bench.try_again(60) is None
+    assert bench.try_again(60 + UNPROVEN_ATTEMPTS) is None
     assert bench.stored() == [each for each in range(COUNT) if each != BAD]
     assert (bench.buried(), bench.drain.rejected, bench.drain.lost) == ([given[BAD]], 1, 1)
     assert bench.store.verify_rollups().is_good
@@ -173,6 +175,25 @@ def test_a_record_whose_statement_takes_too_long_is_given_up(impatient: Bench) -
     assert impatient.try_again(60) is None
     assert impatient.stored() == [each for each in range(COUNT) if each != BAD]
     assert impatient.buried() == [given[BAD]]
+
+
+@pytest.mark.parametrize(("kind", "timeout_seconds"), [("postgresql", 0.4), ("mysql", 2.0)])
+def test_a_row_that_somebody_locks_costs_no_record(kind: str, timeout_seconds: float, tmp_path: Path) -> None:
+    """An execution that runs: its end waits until the other transaction is over, for longer than a bad record's may."""
+    for bench in made(kind, tmp_path, statement_timeout_seconds=timeout_seconds):
+        given = frames()
+        ends = [msgspec.msgpack.decode(frame, type=ExecutionRecord) for frame in given]
+        running = {"status": Status.RUNNING, "rank": Rank.RUNNING, "end_time": None, "duration": None}
+        bench.store.write([msgspec.structs.replace(one, **running) for one in ends])
+        with contextlib.closing(open_store(bench.url)) as others, others._database.writer.connect() as other:
+            other.execute(text("SELECT id FROM executions WHERE id = :id FOR UPDATE"), {"id": ends[BAD].id})
+            bench.put(given)
+            assert isinstance(bench.try_again(BATCH_ATTEMPTS + 5 + FRAME_ATTEMPTS + 1), StorageLockedError)
+            assert (bench.buried(), bench.drain.rejected) == ([], 0)
+        assert bench.try_again(1) is None
+        assert bench.buried() == []
+        page = bench.store.page(PageRequest(limit=COUNT))
+        assert {record.status for record in page.executions} == {Status.COMPLETED}
 
 
 def test_a_database_that_refuses_every_record_costs_none(bench: Bench) -> None:

@@ -56,6 +56,9 @@ class Destination:
     def may_be_a_frames_fault(self, error: Exception) -> bool:
         return not isinstance(error, ConnectionError)
 
+    def is_a_lock(self, error: Exception) -> bool:
+        return isinstance(error, BlockingIOError)
+
     def try_one(self, frame: bytes) -> Trial:
         return Trial(is_taken=bool(frame) and self.error is None)
 

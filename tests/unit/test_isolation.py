@@ -21,6 +21,10 @@ class OddError(Exception):
     """A database's own, of which nobody knows whether it will pass."""
 
 
+class LockedError(OddError):
+    """Somebody holds what the frame needs."""
+
+
 class Destination:
     """Takes nothing while one of `bad` is in the batch; says that it is away, or full, where `is_away`."""
 
@@ -29,6 +33,7 @@ class Destination:
     def __init__(self) -> None:
         self.got: list[bytes] = []
         self.bad: set[bytes] = set()
+        self.locked: set[bytes] = set()
         self.repaired = b""
         self.is_away = False
         self.stored = 0
@@ -42,6 +47,8 @@ class Destination:
         self, frames: Sequence[bytes], *, until: SpoolPosition | None, settle: Callable[[Delivered], object]
     ) -> Delivered:
         self.batches.append(len(frames))
+        if self.locked & set(frames):
+            raise LockedError
         if self.is_away or self.bad & set(frames):
             raise OddError("not now") from ValueError("because of that one")
         self.got += frames
@@ -52,6 +59,9 @@ class Destination:
 
     def may_be_a_frames_fault(self, error: Exception) -> bool:
         return isinstance(error, OddError) and not self.is_away
+
+    def is_a_lock(self, error: Exception) -> bool:
+        return isinstance(error, LockedError)
 
     def try_one(self, frame: bytes) -> Trial:
         is_new = not self.is_away and frame not in self.bad | set(self.got)
@@ -124,6 +134,23 @@ def test_what_passes_by_itself_costs_no_frame(bench: Bench) -> None:
     bench.destination.bad = set()
     assert bench.try_again(1) == 0
     assert (bench.destination.got, bench.buried()) == (frames, [])
+
+
+def test_a_frame_that_somebody_locks_is_given_twenty_times_as_long(bench: Bench) -> None:
+    frames = bench.put(8)
+    bench.destination.locked = {frames[3]}
+    assert bench.try_again(UNPROVEN_ATTEMPTS) == UNPROVEN_ATTEMPTS
+    assert bench.buried() == []
+    bench.destination.locked = set()
+    assert bench.try_again(1) == 0
+    assert bench.destination.got == frames
+
+
+def test_a_frame_that_stays_locked_is_given_up_in_the_end(bench: Bench) -> None:
+    frames = bench.put(8)
+    bench.destination.locked = {frames[3]}
+    assert bench.try_again(2 * UNPROVEN_ATTEMPTS) < UNPROVEN_ATTEMPTS + 20
+    assert bench.buried() == [frames[3]]
 
 
 def test_a_destination_that_takes_nothing_costs_no_frame(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from exporters.otlp.messages import any_value, as_json, request, span_message
+from exporters.otlp.messages import any_value, as_json, of_json, request, span_message
 from exporters.otlp.payloads import PayloadPolicy
 from otel_tracker import configure
 from otel_tracker.conversion import child_from_span, record_from_span
@@ -199,6 +199,7 @@ def test_json_is_what_the_protocol_says_and_reads_back() -> None:
     )  # fmt: skip
     made = request([("here", span_message(record())), ("there", span_message(child))], resource={"service.name": "b"})
     text = as_json(made)
+    assert of_json(text) == made
     document = json.loads(text)
     first, second = document["resourceSpans"]
     assert first["scopeSpans"][0]["spans"][0]["traceId"] == RECORD.trace_id

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from exporters.otlp.messages import request, span_message
 from exporters.otlp.resources import service_of
-from exporters.otlp.wire import EncodedSpan, RequestEncoder, from_frame, to_frame
+from exporters.otlp.wire import EncodedSpan, RequestEncoder, from_frame, spans_of, to_frame
 from otel_tracker.record import ExecutionRecord, SpanRecord, Status
 
 CHILD = SpanRecord(
@@ -41,6 +41,16 @@ def test_a_request_is_the_same_as_if_it_were_encoded_at_once() -> None:
     resource = {"service.name": "orders"}
     made = RequestEncoder(resource).protobuf([from_frame(to_frame(one)) for one in encoded])
     assert ExportTraceServiceRequest.FromString(made) == request(spans, resource=resource)
+
+
+def test_the_spans_of_a_request_make_the_same_request_again() -> None:
+    encoder = RequestEncoder({"service.name": "bridge"})
+    spans = [
+        EncodedSpan(instance, span_message(record(number)).SerializeToString(), service)
+        for number, (instance, service) in enumerate([("a", ""), ("b", "shop"), ("", ""), ("a", "")], start=1)
+    ]
+    made = ExportTraceServiceRequest.FromString(encoder.protobuf(spans))
+    assert ExportTraceServiceRequest.FromString(encoder.protobuf(spans_of(made))) == made
 
 
 def test_spans_of_another_program_have_a_resource_of_their_own() -> None:

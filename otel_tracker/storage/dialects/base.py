@@ -87,6 +87,10 @@ class Dialect(Protocol):
         """Whether the database takes nothing from anybody: it is full, read-only, out of memory, not to be written."""
         ...
 
+    def is_locked(self, error: BaseException) -> bool:
+        """Whether another transaction holds what this one needs, or it was chosen to end a deadlock."""
+        ...
+
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """The same for every way to name this database, and for no other of its kind."""
         ...

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql
 
 from otel_tracker.errors import ConfigurationError, StorageUnavailableError
 from otel_tracker.storage.dialects.base import Batch, driver_error, in_list, values_of
-from otel_tracker.storage.dialects.server import Server
+from otel_tracker.storage.dialects.server import LOCK_SHARE, Server
 from otel_tracker.storage.tables import metadata
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _REFUSALS: Final = frozenset(
         *(1290, 1792, 1836),  # read-only
     }
 )
+_LOCKS: Final = (1205, 1213)  # waited too long, deadlock
 _ACCESS_DENIED: Final = 1045
 _TOO_LARGE: Final = 1153
 """Of max_allowed_packet. The driver cuts batches into statements of a megabyte: a single row did not fit."""
@@ -70,8 +71,9 @@ class MySQL(Server):
         """The driver ends each wait on its socket by itself; `Deadlines` ends them all together.
 
         The server gives up as well: a statement that nobody waits for any more would hold its locks, and the writer up.
-        Only MariaDB bounds every statement; MySQL bounds the wait for locks.
+        Only MariaDB bounds every statement. Both bound the wait for locks, which ends earlier, to say what it was.
         """
+        lock_seconds = max(1, int(seconds * LOCK_SHARE))
         return {
             "connect_timeout": connect,
             "read_timeout": seconds,
@@ -80,7 +82,7 @@ class MySQL(Server):
             **self._tls(),
             "init_command": (
                 "SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
-                f"innodb_lock_wait_timeout = {max(1, round(seconds))} /*M! , max_statement_time = {seconds:.3f} */"
+                f"innodb_lock_wait_timeout = {lock_seconds} /*M! , max_statement_time = {seconds:.3f} */"
             ),
         }
 
@@ -174,6 +176,10 @@ class MySQL(Server):
     def is_refusal(self, error: BaseException) -> bool:
         """By MySQL's error numbers; those of a connection that was lost (2006, 2013) are not among them."""
         return _number(driver_error(error)) in _REFUSALS
+
+    def is_locked(self, error: BaseException) -> bool:
+        """By MySQL's error numbers."""
+        return _number(driver_error(error)) in _LOCKS
 
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """The server's machine, port and folder, and the database: MariaDB has no `server_uuid`."""

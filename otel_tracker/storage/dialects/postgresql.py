@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from otel_tracker.storage.dialects.base import Batch, driver_error, values_of
-from otel_tracker.storage.dialects.server import Server
+from otel_tracker.storage.dialects.server import LOCK_SHARE, Server
 from otel_tracker.storage.tables import metadata
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _DATA_CLASSES: Final = ("22", "23", "54")  # data exception, integrity violation
 _SCHEMA_CODES: Final = ("42P01", "42703", "3F000")  # undefined table, undefined column, invalid schema
 _REFUSALS: Final = ("08", "25", "28", "42", "53", "57P", "58", "F0")
 """Classes of connection, transaction state (read-only), account, access, resources (disk, memory), shutdown, system."""
+_LOCKS: Final = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 _IN_ORDER: Final = "-c seq_page_cost=0.02 -c random_page_cost=0.022 -c enable_bitmapscan=off"
 """A page is to be read off the index of its filter, in order. As planned for slow disks, a plugin that was called often
 and is no more is looked for among all by start, from the newest on; and of failed ones all are read and sorted."""
@@ -46,8 +47,14 @@ class PostgreSQL(Server):
     )
 
     def connect_arguments(self, *, connect: float, seconds: float, read_only: bool) -> dict[str, Any]:
-        """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more."""
-        options = f"-c statement_timeout={round(seconds * 1000)} -c timezone=UTC"
+        """Statement timeouts are the server's as well, so that it gives up what nobody waits for any more.
+
+        That for locks is shorter, so that it says what it was.
+        """
+        options = (
+            f"-c statement_timeout={round(seconds * 1000)} -c lock_timeout={round(seconds * 1000 * LOCK_SHARE)}"
+            " -c timezone=UTC"
+        )
         if read_only:
             options += f" -c default_transaction_read_only=on {_IN_ORDER}"
         return {
@@ -125,6 +132,10 @@ class PostgreSQL(Server):
     def is_refusal(self, error: BaseException) -> bool:
         """By SQLSTATE; an error of the connection itself has none."""
         return str(getattr(driver_error(error), "sqlstate", None) or "").startswith(_REFUSALS)
+
+    def is_locked(self, error: BaseException) -> bool:
+        """By SQLSTATE."""
+        return getattr(driver_error(error), "sqlstate", None) in _LOCKS
 
     def identity(self, connection: Connection) -> tuple[object, ...]:
         """When the server started, in microseconds, and what it calls the database: the host may have many names."""

@@ -34,6 +34,8 @@ _POOL_SECONDS: Final = 0.5
 _READER_CONNECT_SECONDS: Final = 2.0
 """At the most: whoever asked over HTTP is to have an answer within three."""
 _RECYCLE_SECONDS: Final = 1800
+LOCK_SHARE: Final = 0.8
+"""Of a statement's time, for its locks: so the server says what it waited for, before time is up for everything."""
 _MIGRATION_SECONDS: Final = 600.0
 
 
@@ -50,10 +52,10 @@ class Server(ABC):
     name = ""
     rests_for_seconds = 1.0
     driver_package = ""
+    """What to install where the driver is missing."""
     clock: ColumnElement[int]
     unsynced = ""
     """The statement after which a transaction's commit does not wait for the disk; empty where there is none."""
-    """What to install where the driver is missing."""
 
     def __init__(self, url: URL, *, max_connections: int, timeouts: Timeouts, auto_migrate: bool) -> None:
         shown = URL.create(self.name, url.username, None, url.host, url.port, url.database)

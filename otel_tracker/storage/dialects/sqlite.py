@@ -203,6 +203,7 @@ class SQLite:
     is_data_error = staticmethod(sqlite_errors.is_data_error)
     is_schema_error = staticmethod(sqlite_errors.is_schema_error)
     is_refusal = staticmethod(sqlite_errors.is_refusal)
+    is_locked = staticmethod(sqlite_errors.is_locked)
 
     def identity(self, connection: Connection) -> tuple[object, ...]:  # noqa: ARG002 - the signature is the protocol's
         """The file, whatever its path."""

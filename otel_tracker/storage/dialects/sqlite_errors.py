@@ -32,6 +32,11 @@ def is_schema_error(error: BaseException) -> bool:
     return any(words in str(driver_error(error)) for words in _SCHEMA_WORDS)
 
 
+def is_locked(_: BaseException) -> bool:
+    """Never: rows have no locks here, and a database that is locked as a whole refuses everybody."""
+    return False
+
+
 def is_refusal(error: BaseException) -> bool:
     """By the primary code; a busy database is locked as a whole."""
     code = getattr(driver_error(error), "sqlite_errorcode", None)
