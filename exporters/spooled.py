@@ -134,21 +134,26 @@ class SpooledSpanExporter:
         self.spool.close(timeout_seconds=timeout_seconds, remove_if_empty=True)
 
     def _append(self, span: ReadableSpan) -> bool:
+        if span.context is not None:
+            self._starts.pop(span.context.span_id, None)
         frame = self._encode(span)
         if frame is None:
             return True
         record = frame.record
-        if record is not None and span.end_time is not None:
-            sequence = self._append_end(span, frame.data, record)
-        else:
-            sequence = self.spool.append(frame.data)
-        if record is not None:
-            self.unsettled.add(record, size=len(frame.data), sequence=sequence or 0)
+        if record is None:
+            return self.spool.append(frame.data) is not None
+        sequence = self._append_end(frame.data, record)
+        self.unsettled.add(record, size=len(frame.data), sequence=sequence or 0)
         return sequence is not None
 
-    def _append_end(self, span: ReadableSpan, data: bytes, record: ExecutionRecord) -> int | None:
-        if span.context is not None:
-            self._starts.pop(span.context.span_id, None)
+    def _append_start(self, span: ReadableSpan) -> None:
+        """It may end right now: then whoever ends it appends that, and that alone is counted."""
+        frame = self._encoder.encode(span)
+        if frame is not None and frame.record is not None:
+            sequence = self.spool.append(frame.data)
+            self.unsettled.add(frame.record, size=len(frame.data), sequence=sequence or 0)
+
+    def _append_end(self, data: bytes, record: ExecutionRecord) -> int | None:
         receipt = self._receipts.pop(record.id, None)
         sequence = self.spool.append(data, self.account.drop)
         if sequence is not None:
@@ -158,19 +163,21 @@ class SpooledSpanExporter:
         return sequence
 
     def _encode(self, span: ReadableSpan) -> Frame | None:
-        frame = None
+        """An execution's end is tried twice: nobody else will tell it."""
+        frame, is_end = None, EXECUTION_ID in given(span)
         try:
-            frame = self._encoder.encode(span)
+            frame = self._encode_end(span) if is_end else self._encoder.encode(span)
         finally:
-            if frame is None and self._is_lost(span):
+            if frame is None and is_end:
                 self.account.drop(NOT_ENCODED)
         return frame
 
-    def _is_lost(self, span: ReadableSpan) -> bool:
-        """An end that could not be encoded, and that the announcer will not try again."""
-        context = span.context
-        will_be_tried = context is not None and context.span_id in self._starts
-        return span.end_time is not None and EXECUTION_ID in given(span) and not will_be_tried
+    def _encode_end(self, span: ReadableSpan) -> Frame | None:
+        try:
+            return self._encoder.encode(span)
+        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+            failsafe.caught("spooled.encode", error)
+            return self._encoder.encode(span)
 
     def _put_off(self, span: ReadableSpan) -> None:
         if span.context is not None:
@@ -199,6 +206,6 @@ class SpooledSpanExporter:
         limit = time.monotonic() - ANNOUNCE_AFTER_SECONDS
         for span_id, (begun, span) in list(self._starts.items()):
             if begun <= limit and self._starts.pop(span_id, None) is not None:
-                self._append(span)
+                self._append_start(span)
         if self._starts:
             self._has_starts.set()
