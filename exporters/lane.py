@@ -123,7 +123,7 @@ class Lane:
             self._under = _Under(self._appender.send(loan.descriptor, loan.path, encode(loan.frames)), loan)
             loan.wrote = self._wrote
         except BaseException:
-            self._spool.take_back(loan)
+            self._spool.take_back(loan, is_written=False)
             raise
 
     def _wrote(self) -> bool:
@@ -147,7 +147,7 @@ class Lane:
         under = self._under
         if under is not None and under.number == reply[0]:
             if reply[1]:
-                self._spool.take_back(under.loan)
+                self._spool.take_back(under.loan, is_written=False)
             else:
                 self._spool.repay(under.loan)
             self._under = None
@@ -158,9 +158,10 @@ class Lane:
         if not self._is_closed:
             logger.warning("The appender process ended; until there is a new one the spool's own writer does its work")
         under, self._under = self._under, None
+        is_written = appender is not None and under is not None and appender.wrote(under.number)
         if appender is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._loop.remove_reader(appender.fileno())
             appender.close()
         if under is not None:
-            self._spool.take_back(under.loan)
+            self._spool.take_back(under.loan, is_written=is_written)

@@ -41,8 +41,8 @@ class Lends(Protocol):
         """It is written and synced."""
         ...
 
-    def take_back(self, loan: Loan) -> None:
-        """It is not, or nobody knows."""
+    def take_back(self, loan: Loan, *, is_written: bool) -> None:
+        """It is not, or nobody knows. `is_written`: it is in its file, and somebody may have been told so."""
         ...
 
     def recall(self) -> None:

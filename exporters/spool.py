@@ -172,9 +172,9 @@ class Spool:
         """See `Lends`: a loan is in its segment, as safe as it gets."""
         self._queue.repay(loan)
 
-    def take_back(self, loan: Loan) -> None:
+    def take_back(self, loan: Loan, *, is_written: bool) -> None:
         """See `Lends`: the writer writes it again, elsewhere."""
-        self._queue.take_back(loan)
+        self._queue.take_back(loan, is_written=is_written)
 
     def recall(self) -> None:
         """See `Lends`: the writer does whatever there is to do, a loan included."""

@@ -57,6 +57,7 @@ class SpoolQueue:
         self._gave_up = False
         self._queue: list[bytes] = []
         self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
+        self._is_tail_good = False  # what was returned is whole in the current file
         self._written = 0
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
         self.is_relieved = False
@@ -129,7 +130,7 @@ class SpoolQueue:
             loan = self._shift.loan
             if loan is not None:
                 self._await(lambda: self._shift.loan is None, min(timeout_seconds, _LOAN_SECONDS))
-                self.take_back(loan)
+                self.take_back(loan, is_written=loan.wrote())
             self._shift.wake_writer()
             return True
 
@@ -178,20 +179,24 @@ class SpoolQueue:
             elif self._queue:
                 self._shift.start_work()
 
-    def take_back(self, loan: Loan) -> None:
-        """The writer writes it again, elsewhere."""
+    def take_back(self, loan: Loan, *, is_written: bool) -> None:
+        """The writer writes it again, elsewhere; until then nothing but what `is_written` is safe from a kill."""
         with self._lock:
             if self._shift.loan is loan:
                 self._shift.loan = None
+                if is_written:
+                    self._directory.grow(loan.segment, size=loan.size, frames=len(loan.frames))
                 loan.segment.is_lent = False
+                self._is_tail_good = is_written
                 self._returned.extend(loan.frames)
                 self._shift.wake_writer()
 
     def recall(self) -> None:
         """The writer does whatever there is to do, a loan included."""
         with self._lock:
-            if self._shift.loan is not None:
-                self.take_back(self._shift.loan)
+            loan = self._shift.loan
+            if loan is not None:
+                self.take_back(loan, is_written=loan.wrote())
             elif self._queue:
                 self._shift.wake_writer()
 
@@ -222,14 +227,14 @@ class SpoolQueue:
 
     # --- the writer
 
-    def move_returned(self, pending: deque[bytes]) -> bool:
-        """Move to `pending` what was lent and taken back; whether there was any."""
+    def move_returned(self, pending: deque[bytes]) -> tuple[bool, bool]:
+        """Move to `pending` what was lent and taken back; whether there was any, and whether it is in the file, too."""
         if not self._returned:
-            return False
+            return False, True
         with self._lock:
             pending.extend(self._returned)
             self._returned.clear()
-            return True
+            return True, self._is_tail_good
 
     def end_relief(self) -> None:
         """The writer has left its file, and whatever it writes from now on is in a later one."""

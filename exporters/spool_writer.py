@@ -82,8 +82,11 @@ class SpoolWriter:
     def _take(self) -> bool:
         """Move everything queued to `_pending`, waiting for something; False when closed and done."""
         while True:
-            if self._queue.move_returned(self._pending):
+            was_lent, is_tail_good = self._queue.move_returned(self._pending)
+            if not is_tail_good:
                 self._file.drop_tail()
+            elif was_lent:
+                self._file.abandon()
             self._leave_file_if_relieved()
             while self._reliefs and not self._pending:
                 self._sync_relief(self._reliefs.popleft())

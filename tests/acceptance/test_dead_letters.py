@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from bridge_process import BridgeProcess, until
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_receiver import HttpReceiver, partial_success, respond
 
 from bridge_app.cli.root import run
 from exporters.dead_frames import DeadFrames
+from exporters.otlp.messages import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,20 +41,27 @@ def receiver() -> Iterator[HttpReceiver]:
 
 
 @pytest.fixture
-def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: HttpReceiver) -> Iterator[list[str]]:
-    """The traces of executions that a running bridge could not forward."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: HttpReceiver) -> Path:
+    """Of a bridge whose one destination is the receiver; the current one."""
     monkeypatch.chdir(tmp_path)
-    bridge = BridgeProcess(tmp_path)
-    bridge.plugin("echo", "def handle(event):\n    return event.data\n")
     destination = {"name": "main", "endpoint": receiver.url}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"forwarding": {"destinations": [destination]}}))
-    bridge.start()
-    traces = []
-    for number in range(COUNT):  # one at a time, so that each is a request of its own
-        traces.append(bridge.post("echo", {"n": number}).headers["X-Trace-Id"])
-        assert until(lambda: bridge.get("/destinations")["destinations"][0]["dead_letters"] == len(traces), seconds=40)
-    yield traces
-    bridge.close()
+    return tmp_path
+
+
+@pytest.fixture
+def refused(folder: Path) -> None:
+    """What a dead bridge left: three requests of a span each."""
+    dead = folder / "data" / "forward" / "main" / "gone" / "dead"
+    dead.parent.mkdir(parents=True)
+    for number in range(1, COUNT + 1):
+        request = ExportTraceServiceRequest()
+        made = request.resource_spans.add()
+        made.resource.attributes.add(key="service.instance.id").value.string_value = "gone"
+        made.scope_spans.add().spans.add(
+            trace_id=bytes([number]) * 16, span_id=bytes([number]) * 8, name="execute echo"
+        )
+        DeadFrames(dead).bury(as_json(request), reason="http_401")
 
 
 def told(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[dict[str, Any]]]:
@@ -63,24 +73,29 @@ def letters(folder: Path) -> int:
     return len(list(folder.glob("data/forward/main/*/dead/*.frame")))
 
 
-def test_what_is_taken_arrives_under_its_own_trace(
-    refused: list[str], receiver: HttpReceiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_a_bridge_could_not_forward_arrives_under_its_own_trace(
+    folder: Path, receiver: HttpReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, rows = told(capsys, "--dry-run")
-    assert (status, [(row["spans"], row["outcome"]) for row in rows]) == (0, [(1, "waiting")] * COUNT)
-    assert letters(tmp_path) == COUNT
+    """While it runs."""
+    bridge = BridgeProcess(folder)
+    bridge.plugin("echo", "def handle(event):\n    return event.data\n")
+    with contextlib.closing(bridge.start()):
+        trace = bridge.post("echo", {}).headers["X-Trace-Id"]
+        assert until(lambda: bridge.get("/destinations")["destinations"][0]["dead_letters"] == 1, seconds=40)
+        status, (row,) = told(capsys, "--dry-run")
+        assert (status, row["spans"], row["outcome"], letters(folder)) == (0, 1, "waiting", 1)
 
-    receiver.fault = None
-    assert run(["destinations", "retry", "main"]) == 0
-    assert capsys.readouterr().out == "main took 3 spans of 3 requests\n"
-    assert [span.trace_id.hex() for span in receiver.spans] == refused
-    resource = receiver.requests[0].resource_spans[0].resource
-    names = {one.key: one.value.string_value for one in resource.attributes}
-    assert names["service.name"] == "webhook-bridge"
-    assert names["service.instance.id"]
-    assert letters(tmp_path) == 0
-    assert run(["destinations", "retry", "main"]) == 0
-    assert capsys.readouterr().out == "main has refused nothing that is still kept\n"
+        receiver.fault = None
+        assert run(["destinations", "retry", "main"]) == 0
+        assert capsys.readouterr().out == "main took 1 span of 1 request\n"
+        assert [span.trace_id.hex() for span in receiver.spans] == [trace]
+        resource = receiver.requests[0].resource_spans[0].resource
+        names = {one.key: one.value.string_value for one in resource.attributes}
+        assert names["service.name"] == "webhook-bridge"
+        assert names["service.instance.id"]
+        assert letters(folder) == 0
+        assert run(["destinations", "retry", "main"]) == 0
+        assert capsys.readouterr().out == "main has refused nothing that is still kept\n"
 
 
 @pytest.mark.usefixtures("refused")

@@ -88,8 +88,8 @@ EVERYTHING = [*HANGS, (APPENDER, True), (DRAIN, False), (DRAIN, True), (FORWARDE
 @pytest.mark.parametrize(
     ("faults", "seconds", "seed"),
     [
-        pytest.param(HANGS, 6.0, 1, id="the disk hangs"),
-        pytest.param(EVERYTHING, 8.0, 2, id="everything"),
+        pytest.param(HANGS, 5.0, 1, id="the disk hangs"),
+        pytest.param(EVERYTHING, 6.0, 2, id="everything"),
         *(pytest.param(HANGS, 20.0, seed, marks=pytest.mark.soak) for seed in range(3, 13)),
         *(pytest.param(EVERYTHING, 20.0, seed, marks=pytest.mark.soak) for seed in range(13, 33)),
     ],

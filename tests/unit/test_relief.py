@@ -114,6 +114,34 @@ def test_a_file_that_is_lent_is_not_deleted_where_a_drain_has_read_what_was_ther
     assert bench.drained[1:] == [b"lent", b"relieved"]
 
 
+def test_what_is_in_its_file_stays_there_until_it_is_in_another(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited was told that it survives a kill; and the appender, which synced it, is dead."""
+    loan = hanging(bench)
+    file = bench.spool._writer._file
+    write = file.write
+    found: list[bytes] = []
+
+    def look_and_write(group: list[bytes]) -> int:
+        bench.drain()
+        found.extend(bench.drained[1:])
+        return write(group)
+
+    monkeypatch.setattr(file, "write", look_and_write)
+    bench.spool.take_back(loan, is_written=True)
+    assert bench.spool.flush(timeout_seconds=10)
+    bench.drain()
+    assert (found, bench.drained[1:]) == ([b"lent"], [b"lent", b"lent"])
+    assert bench.spool.depth.frames == 0
+
+
+def test_what_may_not_be_in_its_file_is_cut_off(bench: Bench) -> None:
+    loan = hanging(bench)
+    bench.spool.take_back(loan, is_written=False)
+    assert bench.spool.flush(timeout_seconds=10)
+    bench.drain()
+    assert bench.drained[1:] == [b"lent"]
+
+
 def test_nothing_is_lent_while_a_relief_is_being_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hang ends just then; and the drain has passed the relief's file before the loan would be written."""
     loan = hanging(bench)
