@@ -57,7 +57,7 @@ class SpoolQueue:
         self._gave_up = False
         self._queue: list[bytes] = []
         self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
-        self._is_tail_good = False  # what was returned is whole in the current file
+        self._tail: Segment | None = None  # the current file, where what was returned is whole in it
         self._written = 0
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
         self.is_relieved = False
@@ -184,10 +184,8 @@ class SpoolQueue:
         with self._lock:
             if self._shift.loan is loan:
                 self._shift.loan = None
-                if is_written:
-                    self._directory.grow(loan.segment, size=loan.size, frames=len(loan.frames))
-                loan.segment.is_lent = False
-                self._is_tail_good = is_written
+                loan.segment.is_lent = is_written  # then it stays until the writer has written all of it
+                self._tail = loan.segment if is_written else None
                 self._returned.extend(loan.frames)
                 self._shift.wake_writer()
 
@@ -227,14 +225,14 @@ class SpoolQueue:
 
     # --- the writer
 
-    def move_returned(self, pending: deque[bytes]) -> tuple[bool, bool]:
-        """Move to `pending` what was lent and taken back; whether there was any, and whether it is in the file, too."""
+    def move_returned(self, pending: deque[bytes]) -> tuple[bool, Segment | None]:
+        """Move to `pending` what was lent and taken back; whether there was any, and where it is whole, too."""
         if not self._returned:
-            return False, True
+            return False, None
         with self._lock:
             pending.extend(self._returned)
             self._returned.clear()
-            return True, self._is_tail_good
+            return True, self._tail
 
     def end_relief(self) -> None:
         """The writer has left its file, and whatever it writes from now on is in a later one."""

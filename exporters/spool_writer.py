@@ -41,6 +41,7 @@ class SpoolWriter:
         self._file = SegmentWriter(directory, segment_bytes=segment_bytes, sync=sync)
         self._pending: deque[bytes] = deque()
         self._reliefs: deque[Relief] = deque()  # written, to be synced after what is pending
+        self._tail: Segment | None = None  # what is pending is whole in it, too
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
 
@@ -82,11 +83,10 @@ class SpoolWriter:
     def _take(self) -> bool:
         """Move everything queued to `_pending`, waiting for something; False when closed and done."""
         while True:
-            was_lent, is_tail_good = self._queue.move_returned(self._pending)
-            if not is_tail_good:
-                self._file.drop_tail()
-            elif was_lent:
-                self._file.abandon()
+            was_lent, tail = self._queue.move_returned(self._pending)
+            if was_lent:
+                self._tail = tail
+                self._file.abandon() if tail else self._file.drop_tail()
             self._leave_file_if_relieved()
             while self._reliefs and not self._pending:
                 self._sync_relief(self._reliefs.popleft())
@@ -135,6 +135,8 @@ class SpoolWriter:
                 self._back_off()
             else:
                 self._failures, self._queue.trouble = 0, None
+        if self._tail is not None:
+            self._tail.is_lent, self._tail = False, None
 
     def _write_group(self) -> None:
         """One write and one sync. On OSError nothing is taken off `_pending`."""
