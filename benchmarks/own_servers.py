@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -60,7 +61,7 @@ class Certificate:
         return cls(folder / "crt", folder / "key", folder / "ca.crt")
 
 
-class OwnServer:
+class OwnServer(ABC):
     """One server process with an empty database `history`; use a subclass."""
 
     kind = ""
@@ -99,17 +100,17 @@ class OwnServer:
             own.close()
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """The URL of the server, to no database."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """What starts it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def execute(self, *statements: str, database: str = "") -> None:
         """As the administrator, each by itself."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Wait until it answers; raises AssertionError with the end of its log."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from exporters.delivery_marks import DeliveryMarks
 from exporters.listeners import Listeners
 from exporters.loans import Loan
+from exporters.progress import Progress
 from exporters.room import Room
 from exporters.segments import HEADER_BYTES
 from exporters.shift import Shift
@@ -39,8 +40,6 @@ class SpoolQueue:
         self.listeners = Listeners(log)
         self.sequence = 0
         """The number of the last frame accepted."""
-        self.settled = 0
-        """Every frame up to this number is as safe as it gets."""
         self.trouble: str | None = None
         """Why the writer does not get on, as a reason of refusals; set by the writer."""
         self.closing = threading.Event()
@@ -49,8 +48,7 @@ class SpoolQueue:
         self._directory = directory
         self._room = Room(directory, capacity=capacity)
         self._lock = threading.RLock()  # re-entrant: a collected object's __del__ may append inside an append
-        self._progressed = threading.Condition(self._lock)
-        self._waiters = 0
+        self._progress = Progress(self._lock)
         self._shift = Shift()
         self._marks = DeliveryMarks()
         self._closed_reason: str | None = None
@@ -58,13 +56,9 @@ class SpoolQueue:
         self._queue: list[bytes] = []
         self._returned: list[bytes] = []  # of a loan taken back: before all else, and not in the current file
         self._tail: Segment | None = None  # the current file, where what was returned is whole in it
-        self._written = 0
         self._syncs_all = False  # the writer is in a sync, and all that it took is in the file already
         self.is_relieved = False
-        """A stand-in took frames for a file of its own, and the writer has not left its file yet.
-
-        Nothing more may get into that: a drain may have passed it by then.
-        """
+        """A stand-in took frames for a later file. The writer's gets no more: a drain may pass it before it is left."""
 
     # --- any thread
 
@@ -87,19 +81,27 @@ class SpoolQueue:
     @property
     def written(self) -> int:
         """Every frame up to this number reached its file."""
-        loan = self._shift.loan
+        progress, loan = self._progress, self._shift.loan
         if loan is not None and loan.wrote():
-            return max(self._written, self.settled + len(loan.frames))
-        return self._written
+            return max(progress.written, progress.settled + len(loan.frames))
+        return progress.written
+
+    @property
+    def settled(self) -> int:
+        """Every frame up to this number is as safe as it gets."""
+        return self._progress.settled
 
     def wait(self, seq: int, *, timeout_seconds: float, synced: bool, is_manned: Callable[[], bool]) -> bool:
         """Block until frame `seq` got so far; False after the timeout, or when nobody `is_manned` to do it any more."""
 
         def has_come() -> bool:
-            return (self.settled if synced else self._written) >= seq
+            return (self._progress.settled if synced else self._progress.written) >= seq
+
+        def is_over() -> bool:
+            return self._gave_up or self._closed_reason == "forked" or not is_manned()
 
         with self._lock:
-            self._await(lambda: has_come() or self._is_over() or not is_manned(), timeout_seconds)
+            self._progress.wait_for(lambda: has_come() or is_over(), timeout_seconds)
             return has_come()
 
     @property
@@ -129,7 +131,7 @@ class SpoolQueue:
             self.closing.set()
             loan = self._shift.loan
             if loan is not None:
-                self._await(lambda: self._shift.loan is None, min(timeout_seconds, _LOAN_SECONDS))
+                self._progress.wait_for(lambda: self._shift.loan is None, min(timeout_seconds, _LOAN_SECONDS))
                 self.take_back(loan, is_written=loan.wrote())
             self._shift.wake_writer()
             return True
@@ -137,7 +139,7 @@ class SpoolQueue:
     def disown(self) -> None:
         """In a forked child, where the lock may have been held."""
         self._lock = threading.RLock()
-        self._progressed = threading.Condition(self._lock)
+        self._progress.disown(self._lock)
         self._closed_reason = "forked"
         self._shift.disown()
         self._queue, self._returned = [], []
@@ -205,7 +207,8 @@ class SpoolQueue:
             is_in_sync = self._syncs_all or (loan is not None and loan.wrote())
             if not (self._queue and is_in_sync and fits(self._queue)):
                 return []
-            self._written = self.written
+            if loan is not None:
+                self._progress.write_behind_settled(len(loan.frames))
             frames, self._queue = self._queue, []
             self.is_relieved = True
             return frames
@@ -219,8 +222,7 @@ class SpoolQueue:
     def note_written(self, count: int) -> None:
         """So many more frames are in a file."""
         with self._lock:
-            self._written += count
-            self._progressed.notify_all()
+            self._progress.write(count)
             self._shift.wake_writer()  # where the hang is over already: they are to be synced
 
     # --- the writer
@@ -255,10 +257,8 @@ class SpoolQueue:
     def note_sync(self, *, syncs_all: bool, count: int = 0) -> None:
         """The writer is about to sync `count` frames more, which are in the file."""
         with self._lock:
-            self._written = max(self._written, self.settled + count)
+            self._progress.write_behind_settled(count)
             self._syncs_all = syncs_all
-            if count and self._waiters:
-                self._progressed.notify_all()
 
     def note_failure(self, trouble: str) -> None:
         """A write or a sync failed."""
@@ -269,16 +269,12 @@ class SpoolQueue:
     def settle(self, count: int, *, size: int, segment: Segment | None) -> None:
         """So many frames more, the last `size` bytes of `segment`, are as safe as they get."""
         with self._lock:
-            settled = self.settled + count
             if segment is not None:
-                self._marks.add(segment, settled)
+                self._marks.add(segment, self._progress.settled + count)
+            self._progress.settle(count)  # what may fail comes first: either all of this is done, or nothing
             self._room.queued_bytes -= size
-            self._written = max(self._written, settled)
-            self.settled = settled
             self._syncs_all = False
             self._shift.loan = None
-            if self._waiters:
-                self._progressed.notify_all()
 
     def tell(self) -> None:
         """Have the listeners called. After `settle`, and when whoever settled has let go of the frames."""
@@ -295,21 +291,9 @@ class SpoolQueue:
                 self._room.drop(lost, reason)
             self._closed_reason = self._closed_reason or reason
             self._queue.clear()
-            self._progressed.notify_all()
+            self._progress.wake()
 
     def end(self) -> None:
         """The writer does no more: nobody need wait."""
         with self._lock:
-            self._progressed.notify_all()
-
-    # --- under the lock
-
-    def _await(self, condition: Callable[[], bool], seconds: float) -> None:
-        self._waiters += 1
-        try:
-            self._progressed.wait_for(condition, seconds)
-        finally:
-            self._waiters -= 1
-
-    def _is_over(self) -> bool:
-        return self._gave_up or self._closed_reason == "forked"
+            self._progress.wake()

@@ -46,7 +46,7 @@ def retry(name: str, config_path: Path | None, *, dry_run: bool, as_json: bool) 
     rows = []
     with contextlib.closing(sender):
         for one in dead_frames(config.forward_directory() / name):
-            row = _row(one) if dry_run else _tried(one, sender)
+            row = _row(one, _spans(one)) if dry_run else _tried(one, sender)
             rows.append(row)
             if row["outcome"] == AWAY:
                 break
@@ -60,9 +60,9 @@ def retry(name: str, config_path: Path | None, *, dry_run: bool, as_json: bool) 
 def _tried(one: DeadFrame, sender: Sender) -> dict[str, Any]:
     spans = _spans(one)
     if spans is None:
-        return _row(one, outcome=REFUSED, answer="the file holds no request")
+        return _row(one, None, outcome=REFUSED, answer="the file holds no request")
     answer = sender.send(spans)
-    row = _row(one, outcome=REFUSED, answer=answer.text)
+    row = _row(one, spans, outcome=REFUSED, answer=answer.text)
     if answer.verdict is Verdict.RETRY:
         return {**row, "outcome": AWAY}
     if answer.verdict is Verdict.TAKEN:
@@ -78,12 +78,14 @@ def _spans(one: DeadFrame) -> list[EncodedSpan] | None:
         return None
 
 
-def _row(one: DeadFrame, *, outcome: str = WAITING, answer: str = "") -> dict[str, Any]:
+def _row(
+    one: DeadFrame, spans: list[EncodedSpan] | None, *, outcome: str = WAITING, answer: str = ""
+) -> dict[str, Any]:
     return {
         "file": str(one.path),
         "refused_at": rfc3339(one.refused_at),
         "reason": one.reason,
-        "spans": len(_spans(one) or ()),
+        "spans": len(spans or ()),
         "rejected_spans": 0,
         "outcome": outcome,
         "answer": answer,

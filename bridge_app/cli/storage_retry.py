@@ -41,14 +41,14 @@ _SAID: Final = {
 def retry(config_path: Path | None, *, dry_run: bool, as_json: bool) -> int:
     """Write the records again that the store refused.
 
-    They lie in the folders dead/ below the spool, a file each; who is stored is deleted there. For when the reason is
+    They lie in the folders dead/ below the spool, a file each; what is stored is deleted there. For when the reason is
     gone: a trigger, a lock, a limit. A running bridge goes on meanwhile, and what was deleted does not come back. Exit
     status 1 where a record is refused again.
     """
     config = load_config(config_path).config
     found = dead_frames(config.spool_directory())
     if dry_run or not found:
-        rows = [_row(one, outcome=WAITING) for one in found]
+        rows = [_row(one, _held(one), outcome=WAITING) for one in found]
     else:
         with opened_store(config) as store:
             rows = [_tried(one, store) for one in found]
@@ -63,18 +63,17 @@ def _tried(one: DeadFrame, store: RecordWriter) -> dict[str, Any]:
     """Raises `StorageError` where the store takes nothing from anybody now."""
     held = _held(one)
     if held is None:
-        return _row(one, outcome=REFUSED, why="the file holds no record")
+        return _row(one, None, outcome=REFUSED, why="the file holds no record")
     try:
         result = store.write([held])
     except StorageError as error:
         if not ExecutionRecordExporter(store).may_be_a_frames_fault(error):
             raise
-        return _row(one, outcome=REFUSED, why=str(error))
+        return _row(one, held, outcome=REFUSED, why=str(error))
     if result.rejected:
-        return _row(one, outcome=REFUSED if result.lost else REPAIRED, why=result.rejected[0][1])
-    row = _row(one, outcome=STORED if result.stored else KNOWN)
+        return _row(one, held, outcome=REFUSED if result.lost else REPAIRED, why=result.rejected[0][1])
     one.forget()
-    return row
+    return _row(one, held, outcome=STORED if result.stored else KNOWN)
 
 
 def _held(one: DeadFrame) -> Row | None:
@@ -84,8 +83,7 @@ def _held(one: DeadFrame) -> Row | None:
         return None
 
 
-def _row(one: DeadFrame, *, outcome: str, why: str = "") -> dict[str, Any]:
-    held = _held(one)
+def _row(one: DeadFrame, held: Row | None, *, outcome: str, why: str = "") -> dict[str, Any]:
     execution_id, plugin_name = None, None
     if isinstance(held, ExecutionRecord):
         execution_id, plugin_name = held.id, held.plugin_name
